@@ -1,0 +1,1 @@
+"""Phone verification by flash call and voice code for Django."""

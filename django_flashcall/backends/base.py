@@ -1,0 +1,132 @@
+"""The contract between the app and a provider: what a backend gets, gives back and raises."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from ..redaction import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One call that a backend is asked to place.
+
+    Attributes:
+        phone: the number to call, in E.164 with the plus.
+        code: the digits that the person will type.
+        reference: our own identifier of the call, 32 plain characters; the same at every retry.
+        channel: ``flash_call`` or ``voice_code``.
+    """
+
+    phone: str
+    code: Secret
+    reference: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider took the call.
+
+    Attributes:
+        provider_id: the provider's identifier of the call, empty if it gave none.
+    """
+
+    provider_id: str = ""
+
+
+class BaseBackend:
+    """Base class of backends: one instance per alias and process, used by many threads at once.
+
+    A subclass takes its options as keyword-only arguments of ``__init__`` and implements
+    `place_call`. An option without a default is required. Options are judged by `check_options`
+    before an instance is made, so that ``manage.py check`` finds what is wrong.
+    """
+
+    secret_options: ClassVar[frozenset[str]] = frozenset()
+    """Names of options whose values must never be shown."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.alias!r}>"
+
+    def place_call(self, request: CallRequest) -> Receipt:
+        """Ask the provider for one call, and wait for its answer.
+
+        Args:
+            request: what to call and the code to carry.
+
+        Returns:
+            a receipt, once the provider has taken the call.
+
+        Raises:
+            ProviderError: one of its subclasses says whose fault it is, and its
+                ``may_have_been_placed`` whether the phone may be ringing. Any other exception is
+                taken for a bug, and the call for one that may have been placed.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give connections back; called when the settings of the alias change."""
+
+    @classmethod
+    def build(cls, alias: str, options: Mapping[str, Any]) -> BaseBackend:
+        """Make the instance of an alias.
+
+        Raises:
+            ImproperlyConfigured: an option is unknown, missing or wrong.
+        """
+        for problem in cls.check_options(alias, options):
+            if problem.level >= checks.ERROR:
+                raise ImproperlyConfigured(f"{problem.msg} ({problem.hint})")
+        return cls(alias, **options)
+
+    @classmethod
+    def check_options(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
+        """Judge the options of an alias without connecting to anything.
+
+        A subclass extends it with checks of its values; it is asked for those only when names are
+        right. Messages never contain values of `secret_options`.
+        """
+        parameters = {
+            name: parameter
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        problems: list[checks.CheckMessage] = [
+            checks.Error(
+                f"FLASHCALL: backend {alias!r} has an unknown option {name!r}.",
+                hint=f"Options of {cls.__name__}: {', '.join(parameters) or 'none'}.",
+                id="django_flashcall.E005",
+            )
+            for name in options
+            if name not in parameters
+        ]
+        problems += [
+            checks.Error(
+                f"FLASHCALL: backend {alias!r} lacks the option {name!r}.",
+                hint=f"Add {name!r} to OPTIONS of the backend; the provider's contract names it.",
+                id="django_flashcall.E006",
+            )
+            for name, parameter in parameters.items()
+            if parameter.default is parameter.empty and options.get(name) in (None, "")
+        ]
+        return problems or cls.check_values(alias, options)
+
+    @classmethod
+    def check_values(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
+        """Judge the values of options whose names are right; none is wrong here."""
+        return []
+
+    @classmethod
+    def check_deployment(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
+        """Judge what only ``manage.py check --deploy`` asks about; nothing here."""
+        return []

@@ -1,0 +1,276 @@
+"""Every exception of the app, in two families that never mix.
+
+`FlashcallError` is what a person is told: the services raise it, the pages and the API show it.
+`ProviderError` is what a backend says of one call: the services alone catch it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from .redaction import plain_text
+
+RETRY_AFTER_UNKNOWN = 60
+"""Seconds told to wait where nothing says when the next start is permitted."""
+
+
+class FlashcallError(Exception):
+    """Something that the person in front of the form has to know.
+
+    Attributes:
+        error_code: our stable word for programs; never translated.
+        status_code: the HTTP status of an API's answer.
+        field: the form field that the message belongs to; None for the form as a whole.
+        message: translated words for people.
+        retry_after: seconds until the next permitted start, or None where waiting does not help.
+        attempts_left: guesses that remain, or None where it means nothing.
+    """
+
+    error_code: ClassVar[str]
+    status_code: ClassVar[int] = 400
+    field: str | None = None
+    message: str | Promise = ""
+
+    def __init__(
+        self,
+        message: str | Promise | None = None,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        attempts_left: int | None = None,
+    ) -> None:
+        if message is not None:
+            self.message = message
+        if field is not None:
+            self.field = field
+        if retry_after is None and self.status_code in (429, 503):
+            retry_after = RETRY_AFTER_UNKNOWN
+        self.retry_after = None if retry_after is None else max(1, retry_after)
+        self.attempts_left = attempts_left
+        super().__init__(self.error_code)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+class InvalidValue(FlashcallError):
+    """A field is malformed, or the channel or purpose is unknown."""
+
+    error_code = "invalid"
+    message = _("This value is not valid.")
+
+
+class InvalidPhone(FlashcallError):
+    """What was typed is not a phone number, or is one with an extension."""
+
+    error_code = "invalid_phone"
+    field = "phone"
+    message = _("Enter a phone number, for example +7 916 123-45-67.")
+
+
+class PhoneNotAllowed(FlashcallError):
+    """The number is unassigned, or its country, its type or a rule forbids a call."""
+
+    error_code = "phone_not_allowed"
+    field = "phone"
+    message = _("We cannot call this number. Enter the number of a mobile phone that you can use now.")
+
+
+class InvalidDestination(FlashcallError):
+    """The provider does not know the number (its error 8)."""
+
+    error_code = "invalid_destination"
+    field = "phone"
+    message = _("The operator does not know this number. Check that it is written correctly.")
+
+
+class Cooldown(FlashcallError):
+    """The number was called a moment ago; `retry_after` says when the next call is possible."""
+
+    error_code = "cooldown"
+    status_code = 429
+    message = _("This number was called a moment ago. Wait a little, then ask for another call.")
+
+
+class TooManyCalls(FlashcallError):
+    """A limit of calls is used up, or the number waits after too many wrong codes."""
+
+    error_code = "too_many_calls"
+    status_code = 429
+    message = _("Too many calls. Try again later.")
+
+
+class ChallengeRequired(FlashcallError):
+    """The site's ``CHALLENGE`` must be passed before a call is placed."""
+
+    error_code = "challenge_required"
+    status_code = 403
+    message = _("Show that you are not a robot, then try again.")
+
+
+class DuplicateCall(FlashcallError):
+    """The provider refuses the call as a repeat of one it has just placed (its error 10)."""
+
+    error_code = "duplicate_call"
+    status_code = 429
+    message = _("The operator has just placed this call. Wait a little, then ask for another call.")
+
+
+class ProviderUnavailable(FlashcallError):
+    """No call can be placed now. Whose fault it is, only the site's operator is told."""
+
+    error_code = "provider_unavailable"
+    status_code = 503
+    message = _("Calls cannot be placed at the moment. Try again in a few minutes.")
+
+
+class InvalidCode(FlashcallError):
+    """What was typed cannot be a code; no attempt is spent."""
+
+    error_code = "invalid"
+    field = "code"
+
+    def __init__(self, length: int) -> None:
+        message = ngettext_lazy(
+            "Enter the code: %(length)d digit.", "Enter the code: %(length)d digits.", length
+        )
+        super().__init__(message % {"length": length})
+
+
+class WrongCode(FlashcallError):
+    """An attempt was spent on a code that is not the right one."""
+
+    error_code = "wrong_code"
+    field = "code"
+
+    def __init__(self, attempts_left: int) -> None:
+        message: str | Promise
+        if attempts_left:
+            message = ngettext_lazy(
+                "Wrong code. %(attempts)d attempt left.",
+                "Wrong code. %(attempts)d attempts left.",
+                attempts_left,
+            ) % {"attempts": attempts_left}
+        else:
+            message = _("Wrong code. No attempts left: ask for a new verification.")
+        super().__init__(message, attempts_left=attempts_left)
+
+
+class TooManyAttempts(FlashcallError):
+    """No attempts are left, or the number or the address waits after too many wrong codes."""
+
+    error_code = "too_many_attempts"
+    status_code = 429
+    field = "code"
+    message = _("Too many wrong codes. Wait a little, then start again.")
+
+
+class VerificationExpired(FlashcallError):
+    """The verification outlived ``CODE_TTL``."""
+
+    error_code = "expired"
+    field = "code"
+    message = _("The code has expired. Start again.")
+
+
+class VerificationCancelled(FlashcallError):
+    """The verification was cancelled."""
+
+    error_code = "cancelled"
+    field = "code"
+    message = _("This verification was cancelled. Start again.")
+
+
+class AlreadyVerified(FlashcallError):
+    """The verification has succeeded already: it does so once."""
+
+    error_code = "already_verified"
+    field = "code"
+    message = _("This number is verified already.")
+
+
+class InvalidToken(FlashcallError):
+    """The token is forged, old, used, or serves another purpose or person."""
+
+    error_code = "invalid_token"
+    field = "phone_token"
+    message = _("The verification of your phone number is no longer valid. Verify the number again.")
+
+
+class PhoneTaken(FlashcallError):
+    """The number belongs to another account."""
+
+    error_code = "phone_taken"
+    field = "phone_token"
+    message = _("There is an account with this phone number already.")
+
+
+class VerificationNotFound(FlashcallError):
+    """No such verification, or somebody else's: the answer is the same."""
+
+    error_code = "not_found"
+    status_code = 404
+    field = "detail"
+    message = _("There is no such verification.")
+
+
+class ProviderError(Exception):
+    """A backend could not place a call, or cannot say whether it did.
+
+    Raise a subclass, outside of any ``except`` block: the exceptions of HTTP libraries carry the
+    request, and with it the password and the code.
+
+    Attributes:
+        may_have_been_placed: the phone may be ringing, so the call keeps its place in the limits
+            and its code verifies; *asking again may ring the phone twice*. Where it is False the
+            call was certainly not placed, and asking again is safe.
+        code: the provider's own number of the error, if it gave one.
+        description: the provider's own words: one short line, for the operator's eyes alone.
+        http_status: status of the HTTP answer, if there was one.
+    """
+
+    may_have_been_placed: bool = False
+
+    def __init__(
+        self,
+        description: str = "",
+        *,
+        code: int | None = None,
+        http_status: int | None = None,
+        may_have_been_placed: bool | None = None,
+    ) -> None:
+        self.description = plain_text(description)
+        self.code = code
+        self.http_status = http_status
+        if may_have_been_placed is not None:
+            self.may_have_been_placed = may_have_been_placed
+        super().__init__(self.description)
+
+
+class NumberRejected(ProviderError):
+    """The number is not one that the provider can call: the person has to mend it."""
+
+
+class DuplicateRejected(ProviderError):
+    """The provider refuses the call as a repeat. Do not retry: the next call has another code."""
+
+
+class TemporaryFailure(ProviderError):
+    """The provider cannot place calls now; nobody has to mend anything, later may do."""
+
+
+class Misconfigured(ProviderError):
+    """Credentials, address, account or request are wrong: the site's operator has to mend it."""
+
+
+class UnknownOutcome(ProviderError):
+    """The request left and no answer that makes sense came back: the phone may be ringing.
+
+    For the person this is no error; never retry it unless the provider drops repeats.
+    """
+
+    may_have_been_placed = True
