@@ -1,0 +1,63 @@
+"""Backends talk to providers. `get_backend` gives the one of an alias of ``FLASHCALL["BACKENDS"]``."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from ..conf import BackendConfig, conf
+from .base import BaseBackend, CallRequest, Receipt
+
+__all__ = ["BaseBackend", "CallRequest", "Receipt", "get_backend", "load_class"]
+
+_lock = threading.Lock()
+_instances: dict[str, tuple[BackendConfig, BaseBackend]] = {}
+
+
+def load_class(config: BackendConfig) -> type[BaseBackend]:
+    """Import the class that an entry of ``BACKENDS`` names.
+
+    Raises:
+        ImproperlyConfigured: there is no such class, or it is no backend.
+    """
+    try:
+        found = import_string(config.path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{config.path!r} cannot be imported: {error}.") from None
+    if not (isinstance(found, type) and issubclass(found, BaseBackend)):
+        raise ImproperlyConfigured(f"{config.path!r} is not a subclass of BaseBackend.")
+    return found
+
+
+def get_backend(alias: str) -> BaseBackend:
+    """Return the instance of an alias: one per process, made anew when its settings change.
+
+    Raises:
+        ImproperlyConfigured: there is no such alias, or its settings are wrong.
+    """
+    config = conf.BACKENDS.get(alias)
+    if config is None:
+        raise ImproperlyConfigured(f"FLASHCALL['BACKENDS'] has no {alias!r}.")
+    with _lock:
+        known = _instances.get(alias)
+        if known is not None and known[0] == config:
+            return known[1]
+        backend = load_class(config).build(alias, config.options)
+        _instances[alias] = config, backend
+    if known is not None:
+        known[1].close()
+    return backend
+
+
+def _forget() -> None:
+    """Start anew in a forked process: a connection shared with the parent would mix up answers."""
+    global _lock
+    _lock = threading.Lock()
+    _instances.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forget)

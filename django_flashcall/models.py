@@ -1,0 +1,248 @@
+"""What is kept: numbers, verifications, calls and attempts. No row holds a code, only its digest."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import phones
+from .conf import FLASH_CALL, VOICE_CODE, conf
+
+
+class Channel(models.TextChoices):
+    FLASH_CALL = FLASH_CALL, _("flash call")
+    VOICE_CODE = VOICE_CODE, _("voice code")
+
+
+class Phone(models.Model):
+    """A number, once: whose it is, and what its limits have to remember."""
+
+    number = models.CharField(_("number"), max_length=16, unique=True)
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="verified_phone",
+        verbose_name=_("owner"),
+    )
+    verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
+    last_called_at = models.DateTimeField(_("last called"), null=True, blank=True)
+    failures = models.PositiveIntegerField(_("wrong codes in a row"), default=0)
+    waits_until = models.DateTimeField(_("waits until"), null=True, blank=True)
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("phone")
+        verbose_name_plural = _("phones")
+        permissions: ClassVar = [("view_number", "Can see whole phone numbers")]
+
+    def __str__(self) -> str:
+        return self.masked
+
+    @property
+    def masked(self) -> str:
+        """The number as those may see it who are not its owner."""
+        return phones.mask(self.number)
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When the number can be called again; None where nothing stands in the way."""
+        cooled = self.last_called_at and self.last_called_at + timedelta(seconds=conf.COOLDOWN)
+        return max(filter(None, (cooled, self.waits_until)), default=None)
+
+
+class Verification(models.Model):
+    """What a person goes through: one number, one purpose, one budget of attempts, one expiry."""
+
+    class State(models.TextChoices):
+        """What is stored; `Verification.status` adds what the clock and the attempts tell."""
+
+        PENDING = "pending", _("pending")
+        VERIFIED = "verified", _("verified")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+        REDEEMED = "redeemed", _("redeemed")
+
+    EXPIRED = "expired"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    phone = models.ForeignKey(
+        Phone, on_delete=models.CASCADE, related_name="verifications", verbose_name=_("phone")
+    )
+    purpose = models.CharField(_("purpose"), max_length=32)
+    channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices)
+    state = models.CharField(
+        _("state"), max_length=16, choices=State.choices, default=State.PENDING
+    )
+    code_length = models.PositiveSmallIntegerField(_("digits of the code"))
+    max_attempts = models.PositiveSmallIntegerField(_("attempts in all"))
+    attempts_left = models.PositiveSmallIntegerField(_("attempts left"))
+    calls_left = models.PositiveSmallIntegerField(_("calls left"))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("started by"),
+    )
+    session = models.CharField(max_length=64, blank=True, editable=False)
+    ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    created_at = models.DateTimeField(_("started"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"))
+    verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
+    redeemed_at = models.DateTimeField(_("redeemed"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at"], name="flashcall_verif_created"),
+            models.Index(fields=["state", "-created_at"], name="flashcall_verif_state"),
+            models.Index(fields=["purpose", "-created_at"], name="flashcall_verif_purpose"),
+        ]
+
+    if TYPE_CHECKING:
+        calls: models.Manager[Call]
+        attempts: models.Manager[Attempt]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def status(self) -> str:
+        """The word of the API: the stored state, or what attempts and clock have made of it."""
+        if self.state == self.State.PENDING:
+            if not self.attempts_left:
+                return self.State.FAILED.value
+            if timezone.now() >= self.expires_at:
+                return self.EXPIRED
+        return str(self.state)
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == self.State.PENDING
+
+    @property
+    def newest_call(self) -> Call:
+        """The latest call; read with the verification by `Call.newest`, else asked for once."""
+        if not hasattr(self, "_newest_call"):
+            self._newest_call = self.calls.latest("pk")
+        return self._newest_call
+
+    @newest_call.setter
+    def newest_call(self, call: Call) -> None:
+        self._newest_call = call
+
+    @property
+    def channels(self) -> list[str]:
+        """Channels that can be asked for now: none where the verification is over or used up."""
+        purpose = conf.PURPOSES.get(self.purpose)
+        if purpose is None or not (self.is_pending and self.calls_left):
+            return []
+        return list(conf.channels_for(purpose))
+
+    @property
+    def resend_at(self) -> datetime | None:
+        """When another call can be asked for; None where none is left."""
+        if not (self.is_pending and self.calls_left):
+            return None
+        return max(filter(None, (self.phone.free_at, self.newest_call.created_at)))
+
+
+class Call(models.Model):
+    """One request to a provider."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", _("queued")
+        REJECTED = "rejected", _("rejected")
+        UNKNOWN = "unknown", _("unknown")
+        SENT = "sent", _("sent")
+        UNDELIVERED = "undelivered", _("not delivered")
+        DELIVERED = "delivered", _("delivered")
+
+    verification = models.ForeignKey(
+        Verification, on_delete=models.CASCADE, related_name="calls", verbose_name=_("verification")
+    )
+    phone = models.ForeignKey(
+        Phone,
+        on_delete=models.CASCADE,
+        related_name="calls",
+        verbose_name=_("phone"),
+        db_index=False,  # the limits' index below begins with it
+    )
+    channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices)
+    backend = models.CharField(_("backend"), max_length=64)
+    reference = models.UUIDField(_("our identifier"), default=uuid.uuid4, unique=True)
+    status = models.CharField(
+        _("status"), max_length=16, choices=Status.choices, default=Status.QUEUED
+    )
+    error_code = models.CharField(_("reason"), max_length=32, blank=True)
+    provider_id = models.CharField(
+        _("provider's identifier"), max_length=64, blank=True, db_index=True
+    )
+    provider_code = models.IntegerField(_("provider's error"), null=True, blank=True)
+    provider_message = models.CharField(_("provider's words"), max_length=300, blank=True)
+    code_digest = models.CharField(max_length=64, blank=True, editable=False)
+    network = models.CharField(_("network"), max_length=43, blank=True)
+    is_test = models.BooleanField(_("test number"), default=False)
+    created_at = models.DateTimeField(_("asked for"), default=timezone.now)
+    answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("call")
+        verbose_name_plural = _("calls")
+        indexes: ClassVar = [
+            models.Index(fields=["phone", "created_at"], name="flashcall_call_phone"),
+            models.Index(fields=["-created_at"], name="flashcall_call_created"),
+            models.Index(fields=["status", "-created_at"], name="flashcall_call_status"),
+            models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
+            models.Index(fields=["channel", "-created_at"], name="flashcall_call_channel"),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference.hex
+
+    @classmethod
+    def newest(cls, verification: uuid.UUID, *, placed: bool = False) -> Call | None:
+        """Return the newest call of a verification, with verification and phone, in one query.
+
+        Args:
+            verification: the id of the verification.
+            placed: leave out calls that were certainly not placed.
+        """
+        calls = cls.objects.select_related("verification__phone").filter(verification=verification)
+        if placed:
+            calls = calls.exclude(status=cls.Status.REJECTED)
+        call = calls.order_by("-pk").first()
+        if call is not None and not placed:
+            call.verification.newest_call = call
+        return call
+
+
+class Attempt(models.Model):
+    """One evaluated guess: that it was made and whether it was right, never what was typed."""
+
+    verification = models.ForeignKey(
+        Verification,
+        on_delete=models.CASCADE,
+        related_name="attempts",
+        verbose_name=_("verification"),
+    )
+    right = models.BooleanField(_("right"))
+    ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    created_at = models.DateTimeField(_("made"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+
+    def __str__(self) -> str:
+        return f"{self.verification_id} {self.created_at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,103 @@
+"""Phone numbers: what people type becomes E.164, and E.164 becomes what others may see."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import phonenumbers
+from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
+
+from .conf import conf
+from .exceptions import InvalidPhone, PhoneNotAllowed
+
+MAX_TYPED_LENGTH = 64
+"""Characters of a number as typed: E.164 has 15 digits, the rest is punctuation."""
+
+_TYPE_NAMES = {PhoneNumberType.to_string(kind).lower(): kind for kind in PhoneNumberType.values()}
+_NAME_OF_TYPE = {kind: name for name, kind in _TYPE_NAMES.items()}
+
+
+def parse(typed: str) -> str:
+    """Return a number in E.164, with the plus.
+
+    Args:
+        typed: a number as a person writes it: in any script's digits, with blanks, dashes, dots and
+            brackets, with or without country code (then of ``DEFAULT_REGION``), or a ``tel:`` URI
+            (RFC 3966) without parameters.
+
+    Raises:
+        InvalidPhone: it is no phone number, or one with an extension.
+    """
+    text = typed.strip()
+    if text[:4].lower() == "tel:":
+        text = text[4:]
+    # phonenumbers finds a number *within* a text, and reads letters as keys of a phone. Here the
+    # text is the number: letters, controls and parameters make it another thing.
+    if len(text) > MAX_TYPED_LENGTH or not all(map(_belongs, text)):
+        raise InvalidPhone
+    try:
+        number = phonenumbers.parse(text, conf.DEFAULT_REGION)
+    except phonenumbers.NumberParseException:
+        raise InvalidPhone from None
+    if (
+        number.extension
+        or phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE
+    ):
+        raise InvalidPhone
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def check_allowed(phone: str) -> None:
+    """Refuse numbers that no call may be placed to: unassigned, or of a country or type not allowed.
+
+    Args:
+        phone: a number in E.164.
+
+    Raises:
+        PhoneNotAllowed: ``ALLOWED_COUNTRIES`` or ``NUMBER_TYPES`` does not name it.
+    """
+    number = _number(phone)
+    countries = conf.ALLOWED_COUNTRIES
+    if countries is not None and country(phone) not in countries:
+        raise PhoneNotAllowed
+    if _NAME_OF_TYPE[phonenumbers.number_type(number)] not in conf.NUMBER_TYPES:
+        raise PhoneNotAllowed
+
+
+def country(phone: str) -> str:
+    """Return the ISO 3166 code of a number's country; of an unassigned one its code's main country."""
+    number = _number(phone)
+    return phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(
+        number.country_code or 0
+    )
+
+
+def mask(phone: str) -> str:
+    """Return a number with its country code and last four digits alone: ``+7******4567``."""
+    if not phone.startswith("+"):
+        return "*" * len(phone)
+    digits = phone[1:]
+    try:
+        code = str(_number(phone).country_code)
+    except phonenumbers.NumberParseException:
+        code = ""
+    # A number so short that four digits are most of it shows two.
+    shown = 4 if len(digits) - len(code) >= 8 else 2
+    return f"+{code}{'*' * (len(digits) - len(code) - shown)}{digits[-shown:]}"
+
+
+def prefix(phone: str) -> str:
+    """Return a number without its last four digits: the range that it was sold in."""
+    return phone[:-4]
+
+
+def _number(phone: str) -> PhoneNumber:
+    return phonenumbers.parse(phone, None)
+
+
+def _belongs(character: str) -> bool:
+    """Tell whether a character is a digit of any script or the punctuation of a number."""
+    category = unicodedata.category(character)
+    # Zs: blanks, the non-breaking ones too; Pd: dashes; Cf: soft hyphens and the like, which come
+    # along when a number is copied from a page.
+    return category in ("Nd", "Zs", "Pd", "Cf") or character in "+＋().（）．/~\u2212\t"

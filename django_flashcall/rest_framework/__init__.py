@@ -1,0 +1,1 @@
+"""The JSON API: ``include("django_flashcall.rest_framework.urls")``."""

@@ -1,0 +1,218 @@
+"""What the API reads and answers. ``validate`` reads, only ``save`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.contrib.auth import get_user_model, password_validation
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import IntegrityError
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from .. import codes, phones, services, visitors
+from ..conf import conf
+from ..exceptions import FlashcallError
+from ..models import Phone, Verification
+from ..redaction import Secret
+from .exceptions import ServiceError
+
+Result = TypeVar("Result")
+
+
+def run(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Call a service; what it raises for people becomes a validation error of the serializer."""
+    try:
+        return service(*args, **kwargs)
+    except FlashcallError as error:
+        refusal = ServiceError(error)
+    raise refusal
+
+
+def visitor(request: Request) -> dict[str, Any]:
+    """Return whose request it is, as the services ask: by account and by session."""
+    return {"user": request.user, "session": visitors.session_value(request._request)}
+
+
+class _TypedField(serializers.Field):
+    """A string, or a number for those who forget the quotes; an empty one is judged like any."""
+
+    default_error_messages = {"invalid": _("Not a valid string.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, bool) or not isinstance(data, (str, int)):
+            self.fail("invalid")
+        return self.parse(str(data))
+
+    def parse(self, text: str) -> str:
+        raise NotImplementedError
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class PhoneField(_TypedField):
+    """A phone number as people write it; the value is E.164."""
+
+    def parse(self, text: str) -> str:
+        try:
+            return phones.parse(text)
+        except FlashcallError as error:
+            raise serializers.ValidationError(str(error), code=error.error_code) from None
+
+
+class CodeField(_TypedField):
+    """A code as people type it; the value is its plain digits, hidden from tracebacks."""
+
+    def parse(self, text: str) -> str:
+        return codes.normalise(text)
+
+
+class PhoneTokenField(_TypedField):
+    """The token of a verified number, for serializers of the site's own.
+
+    The value is the token: give it to `services.redeem` in ``save()``. The visitor is taken from
+    ``context["request"]``.
+
+    Args:
+        purpose: the purpose that the number must have been verified for.
+    """
+
+    def __init__(self, *, purpose: str = "signup", **kwargs: Any) -> None:
+        self.purpose = purpose
+        kwargs.setdefault("write_only", True)
+        super().__init__(**kwargs)
+
+    def parse(self, text: str) -> str:
+        token = Secret(text)
+        try:
+            services.read_token(token, purpose=self.purpose, **visitor(self.context["request"]))
+        except FlashcallError as error:
+            raise serializers.ValidationError(str(error), code=error.error_code) from None
+        return token
+
+
+class CallSerializer(serializers.Serializer[Any]):
+    status = serializers.CharField()
+    error_code = serializers.SerializerMethodField()
+
+    def get_error_code(self, call: Any) -> str | None:
+        return call.error_code or None
+
+
+class VerificationSerializer(serializers.Serializer[Verification]):
+    """A verification as everybody who may see it sees it: the number is masked."""
+
+    id = serializers.UUIDField()
+    phone = serializers.CharField(source="phone.masked")
+    channel = serializers.CharField()
+    channels = serializers.ListField(child=serializers.CharField())
+    purpose = serializers.CharField()
+    status = serializers.CharField()
+    code_length = serializers.IntegerField()
+    attempts_left = serializers.IntegerField()
+    calls_left = serializers.IntegerField()
+    expires_at = serializers.DateTimeField()
+    resend_at = serializers.DateTimeField(allow_null=True)
+    call = CallSerializer(source="newest_call")
+
+
+class StartedVerificationSerializer(VerificationSerializer):
+    """A verification as its starter sees it once: the number is whole, as it was understood."""
+
+    phone = serializers.CharField(source="phone.number")
+
+
+class StartSerializer(serializers.Serializer[Verification]):
+    phone = PhoneField()
+    channel = serializers.CharField(required=False, allow_null=True)
+    purpose = serializers.CharField(required=False)
+
+    def create(self, validated_data: dict[str, Any]) -> Verification:
+        request = self.context["request"]
+        return run(
+            services.start, **validated_data, user=request.user, ip=visitors.client_ip(request)
+        )
+
+    def to_representation(self, instance: Verification) -> Any:
+        return StartedVerificationSerializer(instance).data
+
+
+class CheckSerializer(serializers.Serializer[Verification]):
+    code = CodeField()
+
+    def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
+        ip = visitors.client_ip(self.context["request"])
+        self.token = run(services.check, instance, validated_data["code"], ip=ip)
+        return instance
+
+    def to_representation(self, instance: Verification) -> Any:
+        return {**VerificationSerializer(instance).data, "token": str(self.token)}
+
+
+class ResendSerializer(serializers.Serializer[Verification]):
+    channel = serializers.CharField(required=False, allow_null=True)
+
+    def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
+        ip = visitors.client_ip(self.context["request"])
+        return run(services.resend, instance, **validated_data, ip=ip)
+
+    def to_representation(self, instance: Verification) -> Any:
+        return VerificationSerializer(instance).data
+
+
+class SignupSerializer(serializers.ModelSerializer[Any]):
+    """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
+    ``REQUIRED_FIELDS`` and a password, and nothing else. The number comes from the token alone.
+    """
+
+    phone_token = PhoneTokenField()
+    password = serializers.CharField(
+        write_only=True, trim_whitespace=False, max_length=4096, style={"input_type": "password"}
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Here, not in the class: the user model and the setting may be others in a test.
+        model = get_user_model()
+        names = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
+        given = [name for name in names if name != conf.USER_PHONE_FIELD]
+        required = {name: {"required": True} for name in given}
+        fields = ["phone_token", *given, "password"]
+        self.Meta = type("Meta", (), {"model": model, "fields": fields, "extra_kwargs": required})
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        fields = {k: v for k, v in attrs.items() if k not in ("phone_token", "password")}
+        try:
+            password_validation.validate_password(
+                attrs["password"], user=get_user_model()(**fields)
+            )
+        except DjangoValidationError as error:
+            raise serializers.ValidationError({"password": error.messages}) from None
+        return attrs
+
+    def create(self, validated_data: dict[str, Any]) -> Any:
+        token = validated_data.pop("phone_token")
+        request = self.context["request"]
+
+        def create_user(number: str) -> AbstractBaseUser:
+            fields = dict(validated_data)
+            if name := conf.USER_PHONE_FIELD:
+                fields[name] = number
+            return services.create_user(**fields)
+
+        try:
+            user, phone = run(services.sign_up, token, create_user, **visitor(request))
+        except IntegrityError:
+            # Somebody else took the name between our look and our write: look again.
+            self.run_validation(self.initial_data)
+            raise
+        self.phone: Phone = phone
+        return user
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        name = type(instance).USERNAME_FIELD
+        return {"id": instance.pk, name: instance.get_username(), "phone": self.phone.number}

@@ -1,0 +1,107 @@
+"""The endpoints: parse, call the service, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.http import HttpResponseBase
+from rest_framework import status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .. import services
+from ..models import Verification
+from . import exceptions, serializers
+from .parsers import JSONParser
+
+
+class FlashcallView(APIView):
+    """Base of the endpoints: open to all, JSON only, and outside of ``ATOMIC_REQUESTS``.
+
+    JSON only, so that no form of a foreign page can place calls; not atomic, so that an error
+    answer does not undo a count.
+    """
+
+    parser_classes = (JSONParser,)
+    permission_classes = (AllowAny,)
+    serializer_class: ClassVar[Any] = None
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+        view = super().as_view(**initkwargs)
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exceptions.handle
+
+    def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
+        response: Response = super().finalize_response(*args, **kwargs)
+        # Answers with a token, and those about numbers, are for the one who asked (RFC 9111, 5.2.2.5).
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def save(self, request: Request, instance: Any = None, code: int = status.HTTP_200_OK) -> Response:
+        serializer = self.serializer_class(
+            instance, data=request.data, context={"request": request}
+        )
+        serializer.is_valid(raise_exception=True)
+        serializer.save()
+        return Response(serializer.data, status=code)
+
+    def verification(self, request: Request, id: UUID) -> Verification:
+        return services.find(id, **serializers.visitor(request))
+
+
+class StartView(FlashcallView):
+    """Start a verification: place a call."""
+
+    serializer_class = serializers.StartSerializer
+
+    def post(self, request: Request) -> Response:
+        return self.save(request, code=status.HTTP_201_CREATED)
+
+
+class VerificationView(FlashcallView):
+    """Look at a verification, or end it."""
+
+    def get(self, request: Request, id: UUID) -> Response:
+        verification = self.verification(request, id)
+        return Response(serializers.VerificationSerializer(verification).data)
+
+    def delete(self, request: Request, id: UUID) -> Response:
+        services.cancel(self.verification(request, id))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class CheckView(FlashcallView):
+    """Check a code; the right one gives the token."""
+
+    serializer_class = serializers.CheckSerializer
+
+    def post(self, request: Request, id: UUID) -> Response:
+        return self.save(request, self.verification(request, id))
+
+
+class ResendView(FlashcallView):
+    """Ask for another call of the same verification."""
+
+    serializer_class = serializers.ResendSerializer
+
+    def post(self, request: Request, id: UUID) -> Response:
+        return self.save(request, self.verification(request, id))
+
+
+class SignupView(FlashcallView):
+    """Create an account with a verified number."""
+
+    serializer_class = serializers.SignupSerializer
+
+    def post(self, request: Request) -> Response:
+        return self.save(request, code=status.HTTP_201_CREATED)

@@ -1,0 +1,18 @@
+"""Signals that a site can connect to. All are sent after what they tell of is committed.
+
+A receiver that raises is logged and undoes nothing. None carries a code.
+"""
+
+from django.dispatch import Signal
+
+call_placed = Signal()
+"""A call was placed, or may have been. ``sender`` is `Call`, ``call`` the row."""
+
+call_failed = Signal()
+"""A call was not placed. ``call`` is the row, ``error`` the `exceptions.ProviderError`."""
+
+phone_verified = Signal()
+"""The right code was typed. ``sender`` is `Verification`, ``verification`` the row."""
+
+phone_redeemed = Signal()
+"""A token was redeemed. ``sender`` is `Phone`; ``phone``, ``user`` (or None) and ``verification``."""

@@ -1,0 +1,78 @@
+"""Visitors: whose request it is, by address and by session."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+
+from django.http import HttpRequest
+
+from .conf import conf
+
+SESSION_KEY = "django_flashcall"
+"""Where a session keeps the random value that ties verifications to it."""
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """Return the address of the client that made a request, or None where it cannot be known.
+
+    ``TRUSTED_PROXIES`` says how many entries at the end of ``X-Forwarded-For`` proxies of the site
+    wrote; what stands before them anyone can make up, and is not believed.
+    """
+    candidates = [request.META.get("REMOTE_ADDR", "")]
+    if proxies := conf.TRUSTED_PROXIES:
+        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if len(forwarded) >= proxies:
+            candidates.insert(0, forwarded[-proxies])
+    for candidate in candidates:
+        if address := _address(candidate):
+            return str(address)
+    return None
+
+
+def session_value(request: HttpRequest) -> str | None:
+    """Return the value that ties verifications to the session of a request, or None without one."""
+    session = getattr(request, "session", None)
+    return None if session is None else session.get(SESSION_KEY)
+
+
+def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
+    """Return the value that ties verifications to the session, made where there is none.
+
+    Args:
+        request: a request with a session.
+        anew: make another value, so that what was started before belongs to nobody any more.
+    """
+    value = None if anew else session_value(request)
+    if value is None:
+        value = request.session[SESSION_KEY] = secrets.token_urlsafe(16)
+    return value
+
+
+def network(ip: str | None, *, ipv6_prefix: int = 64) -> str:
+    """Return what counts as one visitor: an IPv4 address, or an IPv6 network of `ipv6_prefix` bits.
+
+    A subscriber holds a whole /64 (RFC 6177), so that single IPv6 addresses are free to change.
+    """
+    address = _address(ip or "")
+    if address is None:
+        return ""
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, ipv6_prefix), strict=False))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address as proxies write it: with a port, in brackets, or IPv4 within IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
