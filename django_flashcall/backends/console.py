@@ -1,0 +1,39 @@
+"""A backend for development: calls are printed instead of placed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from django.core import checks
+
+from .base import BaseBackend, CallRequest, Receipt
+
+
+class ConsoleBackend(BaseBackend):
+    """Prints what the phone would show to standard output: the number and **the code**.
+
+    For development alone. Whoever reads the output can verify any number; a deploy check warns.
+    """
+
+    def place_call(self, request: CallRequest) -> Receipt:
+        """Print the call, in one write so that lines of threads do not mix, and take it."""
+        if request.channel == "voice_code":
+            heard = f"a voice says {' '.join(request.code)}"
+        else:
+            heard = f"the calling number ends in {request.code}"
+        sys.stdout.write(f"{request.phone} rings: {heard}\n")
+        sys.stdout.flush()
+        return Receipt(provider_id=f"console-{request.reference}"[:64])
+
+    @classmethod
+    def check_deployment(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
+        """Warn that codes are printed instead of sent."""
+        return [
+            checks.Warning(
+                f"FLASHCALL: backend {alias!r} prints codes and calls nobody.",
+                hint="ConsoleBackend is for development: name the backend of your provider here.",
+                id="django_flashcall.W001",
+            )
+        ]
