@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import Model
@@ -11,8 +11,19 @@ from django.utils.translation import gettext_lazy as _
 
 from .models import Attempt, Call, Phone, Verification
 
+if TYPE_CHECKING:  # generic for the type checker alone
+    ModelAdmin = admin.ModelAdmin[Any]
+    CallTable = admin.TabularInline[Call, Verification]
+    AttemptTable = admin.TabularInline[Attempt, Verification]
+else:
+    ModelAdmin, CallTable, AttemptTable = (
+        admin.ModelAdmin,
+        admin.TabularInline,
+        admin.TabularInline,
+    )
 
-class HistoryAdmin(admin.ModelAdmin[Any]):
+
+class HistoryAdmin(ModelAdmin):
     """Rows that are history: looked at, never added, changed or deleted by hand."""
 
     date_hierarchy = "created_at"
@@ -61,7 +72,7 @@ def may_see_numbers(request: HttpRequest) -> bool:
     return request.user.has_perm("django_flashcall.view_number")
 
 
-class CallInline(admin.TabularInline[Call, Verification]):
+class CallInline(CallTable):
     model = Call
     fields = readonly_fields = (
         "created_at",
@@ -84,7 +95,7 @@ class CallInline(admin.TabularInline[Call, Verification]):
         return False
 
 
-class AttemptInline(admin.TabularInline[Attempt, Verification]):
+class AttemptInline(AttemptTable):
     model = Attempt
     fields = readonly_fields = ("created_at", "right", "ip")
     extra = 0
