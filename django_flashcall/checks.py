@@ -36,7 +36,9 @@ def check_settings(
     try:
         given = conf.given
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint="See the reference of settings.", id="django_flashcall.E001")]
+        return [
+            Error(str(error), hint="See the reference of settings.", id="django_flashcall.E001")
+        ]
     return [
         *_unknown_keys(given),
         *_wrong_values(),
@@ -97,14 +99,18 @@ def _backends() -> Iterator[tuple[str, BackendConfig, list[CheckMessage]]]:
         try:
             backend: type[BaseBackend] = load_class(config)
         except ImproperlyConfigured as error:
-            yield alias, config, [
-                Error(
-                    f"FLASHCALL: backend {alias!r}: {error}",
-                    hint="BACKEND is the dotted path of a subclass of "
-                    "django_flashcall.backends.BaseBackend.",
-                    id="django_flashcall.E004",
-                )
-            ]
+            yield (
+                alias,
+                config,
+                [
+                    Error(
+                        f"FLASHCALL: backend {alias!r}: {error}",
+                        hint="BACKEND is the dotted path of a subclass of "
+                        "django_flashcall.backends.BaseBackend.",
+                        id="django_flashcall.E004",
+                    )
+                ],
+            )
         else:
             yield alias, config, backend.check_options(alias, config.options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -16,7 +17,7 @@ _SALT = "django_flashcall.codes"
 
 
 def generate(length: int) -> Secret:
-    """Return a code of `length` digits, each equally likely (NIST SP 800-63B-4, section 3.1.3.2)."""
+    """Return a code of `length` digits, each equally likely (NIST SP 800-63B-4, 3.1.3.2)."""
     return Secret(f"{secrets.randbelow(10**length):0{length}d}")
 
 
@@ -37,16 +38,18 @@ def is_code(text: str, length: int) -> bool:
 def digest(code: str, verification: UUID, *, key: str | None = None) -> str:
     """Return the digest under which a code is kept: 64 hexadecimal characters.
 
-    HMAC-SHA256 keyed with ``SECRET_KEY``: without the key, ten thousand guesses at a stolen row tell
-    nothing. The verification's id in the message makes a digest worthless in any other row.
+    HMAC-SHA256 keyed with ``SECRET_KEY``: without the key, ten thousand guesses at a stolen row
+    tell nothing. The verification's id in the message makes a digest worthless in any other row.
     """
-    return salted_hmac(_SALT, f"{verification.hex}:{code}", secret=key, algorithm="sha256").hexdigest()
+    return salted_hmac(
+        _SALT, f"{verification.hex}:{code}", secret=key, algorithm="sha256"
+    ).hexdigest()
 
 
 def matches(code: str, verification: UUID, kept: str) -> bool:
-    """Compare a code with a kept digest in constant time, under ``SECRET_KEY`` and its fallbacks."""
+    """Compare a code with a kept digest in constant time, under each of the site's keys."""
     if not kept:
         return False
-    keys: Iterable[str] = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    keys: Iterable[Any] = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     # A list, so that every key is tried and the time does not tell which one fitted.
     return any([constant_time_compare(digest(code, verification, key=key), kept) for key in keys])

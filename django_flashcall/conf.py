@@ -26,7 +26,7 @@ VOICE_CODE = "voice_code"
 CHANNELS = (FLASH_CALL, VOICE_CODE)
 
 VOICE_CODE_LENGTH = 4
-"""Digits of a spoken code, whatever ``CODE_LENGTH`` says (FlashingCall API, «Результат VoiceCode»)."""
+"""Digits of a spoken code (FlashingCall API, «Результат запроса VoiceCode»)."""
 
 CODE_LENGTHS = (4, 6)
 """Digits that a flash call can carry (FlashingCall API, «Результат запроса FlashingCall»)."""
@@ -57,7 +57,7 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a verification is for, with the settings that apply to it (seconds where they are times)."""
+    """What a verification is for, with the settings that apply to it; times are in seconds."""
 
     name: str
     code_length: int
@@ -98,7 +98,9 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 def _rate(value: Any) -> Rate:
     # As DRF reads a rate: the first letter of the period decides.
-    match = re.fullmatch(r"([1-9]\d{0,8})/([smhd])[a-z]*", value) if isinstance(value, str) else None
+    match = (
+        re.fullmatch(r"([1-9]\d{0,8})/([smhd])[a-z]*", value) if isinstance(value, str) else None
+    )
     if match is None:
         raise ValueError(f'it must be a rate such as "20/hour", not {value!r}')
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
@@ -156,7 +158,9 @@ def _secrets(value: Any) -> tuple[str, ...]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
-        raise ValueError(f"it must be a dictionary with names as keys, not a {type(value).__name__}")
+        raise ValueError(
+            f"it must be a dictionary with names as keys, not a {type(value).__name__}"
+        )
     return value
 
 
@@ -244,7 +248,7 @@ def _purposes(value: Any) -> dict[str, Purpose]:
             raise ValueError(f"{name!r} must be 1 to 32 letters, digits, dashes and underscores")
         if unknown := set(_mapping(overrides)) - set(_OVERRIDES):
             raise ValueError(
-                f"{name!r} overrides {sorted(unknown)[0]!r}; it can override {', '.join(_OVERRIDES)}"
+                f"{name!r} overrides {min(unknown)!r}; it can override {', '.join(_OVERRIDES)}"
             )
         values = {}
         for key, attribute in _OVERRIDES.items():
@@ -317,8 +321,8 @@ class FlashcallSettings:
     CHALLENGE = Setting(
         None,
         _optional(_callable),
-        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA, asked where a wide limit "
-        "is more than half used",
+        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA, asked where a wide "
+        "limit is more than half used",
     )
     DEFAULT_REGION = Setting("RU", _region, "for numbers written without a country code")
     ALLOWED_COUNTRIES = Setting(["RU"], _regions, 'ISO codes, or `"*"`')
@@ -327,9 +331,7 @@ class FlashcallSettings:
         _number_types,
         "types of number that are called; all others are refused",
     )
-    TOKEN_MAX_AGE = Setting(
-        600, _integer(1, 86400), "seconds in which a token can be redeemed"
-    )
+    TOKEN_MAX_AGE = Setting(600, _integer(1, 86400), "seconds in which a token can be redeemed")
     USER_PHONE_FIELD = Setting(
         None,
         _optional(_name),
@@ -338,21 +340,21 @@ class FlashcallSettings:
     DELIVERY_REPORT_SECRETS = Setting(
         [],
         _secrets,
-        "secrets of the address that delivery reports are posted to, 32 characters or more; two can "
-        "live at once, for rotation",
+        "secrets of the address that delivery reports are posted to, 32 characters or more; two "
+        "can live at once, for rotation",
     )
     DELIVERY_REPORT_NETWORKS = Setting(
         [], _networks, "networks that may post delivery reports; empty = any"
     )
-    TRUSTED_PROXIES = Setting(
-        0, _integer(0, 16), "how many proxies of yours stand before the site"
-    )
+    TRUSTED_PROXIES = Setting(0, _integer(0, 16), "how many proxies of yours stand before the site")
     TEST_NUMBERS = Setting(
         {}, _test_numbers, "number → fixed code, never called (for app-store reviewers)"
     )
     RETENTION_DAYS = Setting(90, _integer(1), "days that `flashcall_prune` keeps")
     FRAUD_GUARD = Setting(
-        "deny", cast("Callable[[Any], str]", _choice("off", "record", "deny")), "`off`, `record` or `deny`"
+        "deny",
+        cast("Callable[[Any], str]", _choice("off", "record", "deny")),
+        "`off`, `record` or `deny`",
     )
 
     @property

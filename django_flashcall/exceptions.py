@@ -77,7 +77,9 @@ class PhoneNotAllowed(FlashcallError):
 
     error_code = "phone_not_allowed"
     field = "phone"
-    message = _("We cannot call this number. Enter the number of a mobile phone that you can use now.")
+    message = _(
+        "We cannot call this number. Enter the number of a mobile phone that you can use now."
+    )
 
 
 class InvalidDestination(FlashcallError):
@@ -198,7 +200,9 @@ class InvalidToken(FlashcallError):
 
     error_code = "invalid_token"
     field = "phone_token"
-    message = _("The verification of your phone number is no longer valid. Verify the number again.")
+    message = _(
+        "The verification of your phone number is no longer valid. Verify the number again."
+    )
 
 
 class PhoneTaken(FlashcallError):

@@ -1,14 +1,16 @@
-"""What is kept: numbers, verifications, calls and attempts. No row holds a code, only its digest."""
+"""What is kept: numbers, verifications, calls and attempts. Of a code, only a keyed digest."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from . import phones
@@ -109,10 +111,6 @@ class Verification(models.Model):
             models.Index(fields=["purpose", "-created_at"], name="flashcall_verif_purpose"),
         ]
 
-    if TYPE_CHECKING:
-        calls: models.Manager[Call]
-        attempts: models.Manager[Attempt]
-
     def __str__(self) -> str:
         return str(self.pk)
 
@@ -129,6 +127,16 @@ class Verification(models.Model):
     @property
     def is_pending(self) -> bool:
         return self.status == self.State.PENDING
+
+    def belongs_to(self, user: AbstractBaseUser | None, session: str | None) -> bool:
+        """Tell whether a visitor may go on with it: its starter, or whoever knows its id."""
+        if self.user_id is not None:
+            return user is not None and user.pk == self.user_id
+        return not self.session or constant_time_compare(self.session, session or "")
+
+    def erase_codes(self) -> None:
+        """Forget the codes of all its calls: it is over."""
+        self.calls.update(code_digest="")
 
     @property
     def newest_call(self) -> Call:

@@ -48,7 +48,7 @@ def parse(typed: str) -> str:
 
 
 def check_allowed(phone: str) -> None:
-    """Refuse numbers that no call may be placed to: unassigned, or of a country or type not allowed.
+    """Refuse numbers that are unassigned, or of a country or type that is not called.
 
     Args:
         phone: a number in E.164.
@@ -65,7 +65,7 @@ def check_allowed(phone: str) -> None:
 
 
 def country(phone: str) -> str:
-    """Return the ISO 3166 code of a number's country; of an unassigned one its code's main country."""
+    """Return the ISO 3166 code of a number's country, the main one where several share a code."""
     number = _number(phone)
     return phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(
         number.country_code or 0

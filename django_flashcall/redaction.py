@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Iterable
 
 PROVIDER_TEXT_LENGTH = 300
-"""Characters kept of anything that a provider says: enough for a sentence, too few to fill a disk."""
+"""Characters kept of what a provider says: enough for a sentence, too few to fill a disk."""
 
 
 class Secret(str):
-    """A string that a ``repr``, and so a traceback, a debug page or a log of variables, never shows.
+    """A string that a ``repr``, and so a traceback or a debug page, never shows.
 
     It is an ordinary string everywhere else: it compares, concatenates and serialises as one.
     """

@@ -1,53 +1,31 @@
 """The conductor: start, resend, check, cancel and redeem, for a site's own code and for our faces.
 
-Three rules shape every function. Rows that count or tell of a call are committed before the provider
-is asked, and no transaction is open while we wait for it: `start`, `resend` and `check` therefore
-refuse to run inside somebody's transaction. What is spent is spent by a conditional ``UPDATE`` first
-and looked at second, so that simultaneous requests cannot share it. And an error is raised after the
-transaction that counted it, never out of it.
+Three rules shape every function. Rows that count or tell of a call are committed before the
+provider is asked, and no transaction is open while we wait for it: `start`, `resend` and `check`
+therefore refuse to run inside somebody's transaction. What is spent is spent by a conditional
+``UPDATE`` first and looked at second, so that simultaneous requests cannot share it. And an error
+is raised after the transaction that counted it, never out of it.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-import traceback
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
-from django.core import signing
-from django.db import DatabaseError, router, transaction
-from django.db.models import F, Q
+from django.db import router, transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
-from . import codes, limits, phones, signals, visitors
-from .backends import CallRequest, get_backend
+from . import calls, codes, limits, phones, signals, tokens, visitors
 from .conf import Purpose, conf
 from .exceptions import (
     AlreadyVerified,
-    DuplicateCall,
     FlashcallError,
     InvalidCode,
-    InvalidDestination,
-    InvalidToken,
     InvalidValue,
-    Misconfigured,
-    NumberRejected,
-    DuplicateRejected,
-    PhoneTaken,
-    ProviderError,
-    ProviderUnavailable,
     TooManyAttempts,
     TooManyCalls,
-    UnknownOutcome,
     VerificationCancelled,
     VerificationExpired,
     VerificationNotFound,
@@ -55,16 +33,19 @@ from .exceptions import (
 )
 from .models import Attempt, Call, Phone, Verification
 from .redaction import Secret
+from .tokens import Person, create_user, read_token, redeem, sign_up
 
-logger = logging.getLogger("django_flashcall")
-
-User = TypeVar("User", bound=AbstractBaseUser)
-Person = AbstractBaseUser | AnonymousUser | None
-
-TOKEN_SALT = "django_flashcall.token"
-
-TROUBLE_LOGGED_EVERY = 600
-"""Seconds for which the same trouble with a backend is logged once: a flood would hide it."""
+__all__ = [
+    "cancel",
+    "check",
+    "create_user",
+    "find",
+    "read_token",
+    "redeem",
+    "resend",
+    "sign_up",
+    "start",
+]
 
 
 def start(
@@ -118,14 +99,14 @@ def start(
             max_attempts=serves.max_attempts,
             attempts_left=serves.max_attempts,
             calls_left=serves.max_calls - 1,
-            user=user if user is not None and user.is_authenticated else None,
+            user=tokens.account_of(user),
             session=session or "",
             ip=ip,
             created_at=now,
             expires_at=now + timedelta(seconds=serves.code_ttl),
         )
         call, code = _queue(verification, channel, network, now)
-    _place(call, code, before)
+    calls.place(call, code, before)
     return verification
 
 
@@ -164,7 +145,7 @@ def resend(
             call, code = _queue(verification, channel, network, now)
     if not resent:
         raise _refusal(verification, network, on_form=True)
-    _place(call, code, before)
+    calls.place(call, code, before)
     return verification
 
 
@@ -200,7 +181,7 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     if not right:
         raise WrongCode(verification.attempts_left)
     signals.phone_verified.send_robust(Verification, verification=verification)
-    return Secret(signing.dumps(verification.pk.hex, salt=TOKEN_SALT))
+    return tokens.issue(verification)
 
 
 def cancel(verification: Verification) -> None:
@@ -208,13 +189,11 @@ def cancel(verification: Verification) -> None:
     with transaction.atomic(using=_database()):
         pending = _pending(verification, timezone.now())
         if pending.update(state=Verification.State.CANCELLED):
-            _erase_codes(verification)
+            verification.erase_codes()
     verification.refresh_from_db()
 
 
-def find(
-    verification: UUID, *, user: Person = None, session: str | None = None
-) -> Verification:
+def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:
     """Return a verification that a visitor may see, with its number and newest call, in one query.
 
     Args:
@@ -226,116 +205,10 @@ def find(
         VerificationNotFound: there is none, or a user or session other than these started it.
     """
     call = Call.newest(verification)
-    if call is None or not _belongs(call.verification, user, session):
+    if call is None or not call.verification.belongs_to(tokens.account_of(user), session):
         raise VerificationNotFound
-    return call.verification
-
-
-def read_token(
-    token: str, *, purpose: str = "signup", user: Person = None, session: str | None = None
-) -> Verification:
-    """Return the verification that a token proves, and leave the token unspent.
-
-    Args: as those of `redeem`.
-
-    Raises:
-        InvalidToken: forged, old or used, or for another purpose or person.
-    """
-    serves = conf.PURPOSES.get(purpose)
-    if serves is None:
-        raise InvalidToken
-    try:
-        id = UUID(signing.loads(token, salt=TOKEN_SALT, max_age=serves.token_max_age))
-    except (signing.BadSignature, ValueError, TypeError, AttributeError):
-        raise InvalidToken from None
-    verification = _with_phone().filter(pk=id, purpose=purpose).first()
-    if (
-        verification is None
-        or verification.state != Verification.State.VERIFIED
-        or not _belongs(verification, user, session)
-    ):
-        raise InvalidToken
-    return verification
-
-
-def redeem(
-    token: str, *, purpose: str = "signup", user: Person = None, session: str | None = None
-) -> Phone:
-    """Spend a token; the number becomes the user's, and the user's former number is freed.
-
-    Joins the caller's transaction: if that is rolled back, the token is unspent again.
-
-    Args:
-        token: what `check` returned.
-        purpose: the purpose it must have been started for.
-        user: the account that gets the number, saved already; None leaves the owner as it is, for
-            purposes such as login. A verification that a user started serves that user alone.
-        session: the random value of the visitor's session.
-
-    Returns:
-        the number.
-
-    Raises:
-        InvalidToken: forged, old or used, or for another purpose or person.
-        PhoneTaken: the number belongs to another account; the token stays unspent.
-    """
-    with transaction.atomic(using=_database()):
-        verification = _claim(token, purpose, user, session)
-        phone = verification.phone
-        account = user if isinstance(user, AbstractBaseUser) else None
-        if account is not None:
-            # Two numbers redeemed at once for one account must not both become its number.
-            get_user_model()._base_manager.select_for_update().get(pk=account.pk)
-            _refuse_taken(phone, account)
-            _own(phone, account)
-            _fill(account, phone.number)
-        _announce(phone, account, verification)
-    return phone
-
-
-def sign_up(
-    token: str,
-    create_user: Callable[[str], User],
-    *,
-    user: Person = None,
-    session: str | None = None,
-) -> tuple[User, Phone]:
-    """Spend a token of purpose ``signup`` on a new account, in one transaction.
-
-    Args:
-        token: what `check` returned.
-        create_user: makes and saves the account; it is given the number in E.164, for
-            ``USER_PHONE_FIELD``. Whatever it raises leaves the token unspent.
-        user: who is logged in while signing up, if anybody: the verification may be theirs.
-        session: the random value of the visitor's session.
-
-    Returns:
-        the account, and the number that is now its own.
-
-    Raises:
-        InvalidToken, PhoneTaken: as `redeem`.
-    """
-    with transaction.atomic(using=_database()):
-        verification = _claim(token, "signup", user, session)
-        phone = verification.phone
-        _refuse_taken(phone)
-        account = create_user(phone.number)
-        _own(phone, account)
-        _announce(phone, account, verification)
-    return account, phone
-
-
-def create_user(*, password: str, **fields: Any) -> AbstractBaseUser:
-    """Make and save an account of whatever user model the site has, as its manager does it."""
-    model = get_user_model()
-    manager: Any = model._default_manager
-    if hasattr(manager, "create_user"):
-        account: AbstractBaseUser = manager.create_user(password=password, **fields)
-        return account
-    account = model(**fields)
-    account.set_password(password)
-    account.save()
-    return account
+    found: Verification = call.verification
+    return found
 
 
 # What the functions above are made of, in the order of their use.
@@ -366,11 +239,11 @@ def _channel(name: str | None, purpose: Purpose) -> str:
     return str(name)
 
 
-def _with_phone() -> Any:
+def _with_phone() -> QuerySet[Verification]:
     return Verification.objects.using(_database()).select_related("phone")
 
 
-def _pending(verification: Verification, now: datetime) -> Any:
+def _pending(verification: Verification, now: datetime) -> QuerySet[Verification]:
     """The row of a verification, if it can still be completed; conditions on its own columns only.
 
     (A join would be evaluated on the old version of a row that another transaction just changed.)
@@ -403,106 +276,6 @@ def _queue(
     return call, code
 
 
-def _place(call: Call, code: Secret, before: datetime | None) -> None:
-    """Ask the provider for a call, write down what it said, and raise what the person must know."""
-    if call.is_test:
-        logger.warning("Test number used, no call placed.", extra=_context(call))
-        _answered(call, Call.Status.SENT)
-        return
-    error: ProviderError | None = None
-    try:
-        receipt = get_backend(call.backend).place_call(
-            CallRequest(call.phone.number, code, call.reference.hex, call.channel)
-        )
-    except ProviderError as raised:
-        error = raised
-    except Exception as bug:
-        # Somebody's backend broke, nobody knows how far it got. Its message and the variables of
-        # its frames may hold the code, so that the record has the type and the line alone.
-        frame = traceback.extract_tb(bug.__traceback__)[-1]
-        name, place = type(bug).__name__, f"{frame.filename}:{frame.lineno}"
-        logger.error("A backend raised %s at %s.", name, place, extra=_context(call))  # noqa: TRY400
-        error = UnknownOutcome(f"The backend raised {name}.")
-    else:
-        _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
-        signals.call_placed.send_robust(Call, call=call)
-    if error is not None:
-        refusal = _failed(call, error, before)
-        error = None  # it would be a local variable of the traceback, and refer to this frame
-        if refusal is not None:
-            raise refusal
-
-
-def _failed(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:
-    """Write down what a backend raised; return what the person must know of it."""
-    refusal = _translate(error)
-    _answered(
-        call,
-        Call.Status.UNKNOWN if error.may_have_been_placed else Call.Status.REJECTED,
-        error_code=refusal.error_code if refusal else "",
-        provider_code=error.code,
-        provider_message=error.description,
-    )
-    _log(call, error)
-    if error.may_have_been_placed:
-        signals.call_placed.send_robust(Call, call=call)
-        if refusal is not None:
-            refusal.retry_after = limits.retry_after(call.phone, call.network, call.created_at)
-    else:
-        _undo(call, before)
-        signals.call_failed.send_robust(Call, call=call, error=error)
-    return refusal
-
-
-def _translate(error: ProviderError) -> FlashcallError | None:
-    """Return what a person is told of a provider's error; None where it is no error for them."""
-    match error:
-        case UnknownOutcome():
-            return None
-        case NumberRejected():
-            return InvalidDestination()
-        case DuplicateRejected():
-            return DuplicateCall()
-        case _:
-            return ProviderUnavailable()
-
-
-def _answered(call: Call, status: Call.Status, **values: datetime) -> None:
-    """Write down what the provider answered; a report that came first is not overwritten."""
-    call.answered_at = timezone.now()
-    call.status = status
-    for name, value in values.items():
-        setattr(call, name, value)
-    earlier = {Call.Status.QUEUED, Call.Status.UNKNOWN} - {status}
-    row = Call.objects.filter(pk=call.pk)
-    try:
-        # One statement where nothing came in between, as almost always.
-        if not row.filter(status__in=earlier).update(
-            status=status, answered_at=call.answered_at, **values
-        ):
-            row.update(answered_at=call.answered_at, **values)
-            call.refresh_from_db(fields=["status"])
-    except DatabaseError:
-        # The call is placed, and its row says that it may be: the person goes on.
-        logger.exception("The answer of the provider was not stored.", extra=_context(call))
-
-
-def _undo(call: Call, before: datetime | None) -> None:
-    """Give a call that was certainly not placed back to its number and its verification."""
-    verification = call.verification
-    with transaction.atomic(using=_database()):
-        row = Verification.objects.filter(pk=verification.pk)
-        row.update(calls_left=F("calls_left") + 1)
-        verification.calls_left += 1
-        limits.give_back(call.phone, call.created_at, before)
-        first = not verification.calls.exclude(pk=call.pk).exists()
-        if first and row.filter(state=Verification.State.PENDING).update(
-            state=Verification.State.FAILED
-        ):
-            verification.state = Verification.State.FAILED
-            _erase_codes(verification)
-
-
 def _evaluate(verification: Verification, code: str, ip: str | None) -> bool:
     """Compare a code for which an attempt is spent, and write down what follows."""
     call = Call.newest(verification.pk, placed=True)
@@ -527,17 +300,11 @@ def _evaluate(verification: Verification, code: str, ip: str | None) -> bool:
     else:
         limits.count_failure(phone, now)
     if not verification.is_pending:
-        _erase_codes(verification)
+        verification.erase_codes()
     return right
 
 
-def _erase_codes(verification: Verification) -> None:
-    Call.objects.filter(verification=verification.pk).update(code_digest="")
-
-
-def _refusal(
-    verification: Verification, network: str, *, on_form: bool = False
-) -> FlashcallError:
+def _refusal(verification: Verification, network: str, *, on_form: bool = False) -> FlashcallError:
     """Return why a verification can do no more, as its row says now."""
     verification.refresh_from_db(from_queryset=_with_phone())
     refusal: FlashcallError
@@ -547,7 +314,7 @@ def _refusal(
         case Verification.State.CANCELLED:
             refusal = VerificationCancelled()
         case Verification.EXPIRED:
-            _erase_codes(verification)
+            verification.erase_codes()
             refusal = VerificationExpired()
         case Verification.State.FAILED:
             refusal = TooManyAttempts(
@@ -561,94 +328,3 @@ def _refusal(
     if on_form:
         refusal.field = None
     return refusal
-
-
-def _belongs(verification: Verification, user: Person, session: str | None) -> bool:
-    """Tell whether a visitor may go on with a verification."""
-    if verification.user_id is not None:
-        return user is not None and user.pk == verification.user_id
-    if verification.session:
-        return constant_time_compare(verification.session, session or "")
-    return True
-
-
-def _claim(token: str, purpose: str, user: Person, session: str | None) -> Verification:
-    """Spend a token; of any number of simultaneous claims one succeeds."""
-    verification = read_token(token, purpose=purpose, user=user, session=session)
-    now = timezone.now()
-    row = Verification.objects.filter(pk=verification.pk, state=Verification.State.VERIFIED)
-    if not row.update(state=Verification.State.REDEEMED, redeemed_at=now):
-        raise InvalidToken
-    verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
-    return verification
-
-
-def _refuse_taken(phone: Phone, account: AbstractBaseUser | None = None) -> None:
-    """Raise `PhoneTaken` if another account holds the number, by our row or by the site's field."""
-    if phone.owner_id is not None and (account is None or phone.owner_id != account.pk):
-        raise PhoneTaken
-    name = conf.USER_PHONE_FIELD
-    # A field that is not unique may hold numbers that nobody verified: they take nothing.
-    if name and get_user_model()._meta.get_field(name).unique:  # type: ignore[union-attr]
-        others = get_user_model()._base_manager.filter(**{name: phone.number})
-        if others.exclude(pk=account.pk if account else None).exists():
-            raise PhoneTaken
-
-
-def _fill(account: AbstractBaseUser, number: str) -> None:
-    """Write a redeemed number into the site's own field of the account."""
-    if name := conf.USER_PHONE_FIELD:
-        setattr(account, name, number)
-        account.save(update_fields=[name])
-
-
-def _own(phone: Phone, account: AbstractBaseUser) -> None:
-    """Make a number an account's, and free the account's former number."""
-    Phone.objects.filter(owner=account).exclude(pk=phone.pk).update(owner=None)
-    free = Phone.objects.filter(Q(owner=None) | Q(owner=account), pk=phone.pk)
-    if not free.update(owner=account):
-        raise PhoneTaken
-    phone.owner = account
-
-
-def _announce(phone: Phone, user: AbstractBaseUser | None, verification: Verification) -> None:
-    transaction.on_commit(
-        lambda: signals.phone_redeemed.send_robust(
-            Phone, phone=phone, user=user, verification=verification
-        ),
-        using=_database(),
-    )
-
-
-_troubles: dict[tuple[object, ...], float] = {}
-_troubles_lock = threading.Lock()
-
-
-def _log(call: Call, error: ProviderError) -> None:
-    """Log a call that did not go as it should: what the operator must mend at ERROR, once a while."""
-    if not isinstance(error, Misconfigured):
-        logger.warning("%s: %s", type(error).__name__, error.description, extra=_context(call))
-        return
-    cause = call.backend, error.code, error.http_status
-    with _troubles_lock:
-        now = time.monotonic()
-        if now - _troubles.get(cause, -TROUBLE_LOGGED_EVERY) < TROUBLE_LOGGED_EVERY:
-            return
-        _troubles[cause] = now
-    logger.error(
-        "Calls cannot be placed through backend %r until this is mended: error %s, %s",
-        call.backend,
-        error.code,
-        error.description,
-        extra=_context(call),
-    )
-
-
-def _context(call: Call) -> dict[str, str]:
-    """What log records say of a call: enough to find its row, no number and no code."""
-    return {
-        "verification": str(call.verification_id),
-        "call": call.reference.hex,
-        "backend": call.backend,
-        "phone": call.phone.masked,
-    }

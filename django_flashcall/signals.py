@@ -15,4 +15,4 @@ phone_verified = Signal()
 """The right code was typed. ``sender`` is `Verification`, ``verification`` the row."""
 
 phone_redeemed = Signal()
-"""A token was redeemed. ``sender`` is `Phone`; ``phone``, ``user`` (or None) and ``verification``."""
+"""A token was redeemed. ``sender`` is `Phone`; ``phone``, ``user`` or None, ``verification``."""

@@ -1,4 +1,4 @@
-"""Backends talk to providers. `get_backend` gives the one of an alias of ``FLASHCALL["BACKENDS"]``."""
+"""Backends talk to providers; `get_backend` gives the one of an alias of ``BACKENDS``."""
 
 from __future__ import annotations
 

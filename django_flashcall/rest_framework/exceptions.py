@@ -22,7 +22,7 @@ OUR_CODES = frozenset(
 
 
 class ServiceError(serializers.ValidationError):
-    """An error of the services as a serializer's validation error, with the status that it means."""
+    """An error of the services as a validation error of a serializer, with its own status."""
 
     def __init__(self, error: exceptions.FlashcallError) -> None:
         field = error.field or api_settings.NON_FIELD_ERRORS_KEY
@@ -38,7 +38,7 @@ class ServiceError(serializers.ValidationError):
 
 
 def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's handler, adding ``error_code`` and, where they mean something, the facts and headers."""
+    """DRF's handler; adds ``error_code`` and, where they mean something, facts and headers."""
     if isinstance(exception, exceptions.VerificationNotFound):
         return Response(
             {"detail": str(exception), "error_code": exception.error_code}, exception.status_code
@@ -64,13 +64,13 @@ def _error_code(exception: Exception, data: dict[str, Any]) -> str:
         codes = [code for code in _codes(data) if code in OUR_CODES]
         return next((code for code in codes if code != "invalid"), "invalid")
     if isinstance(exception, APIException) and isinstance(exception.detail, ErrorDetail):
-        return exception.detail.code
+        return str(exception.detail.code)
     detail = data.get("detail")
-    return detail.code if isinstance(detail, ErrorDetail) else "error"
+    return str(detail.code) if isinstance(detail, ErrorDetail) else "error"
 
 
 def _codes(data: Any) -> list[str]:
     if isinstance(data, ErrorDetail):
-        return [data.code]
+        return [str(data.code)]
     values = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
     return [code for value in values for code in _codes(value)]

@@ -37,7 +37,7 @@ def visitor(request: Request) -> dict[str, Any]:
     return {"user": request.user, "session": visitors.session_value(request._request)}
 
 
-class _TypedField(serializers.Field):
+class _TypedField(serializers.Field[Any, Any, Any, Any]):
     """A string, or a number for those who forget the quotes; an empty one is judged like any."""
 
     default_error_messages = {"invalid": _("Not a valid string.")}
@@ -182,7 +182,9 @@ class SignupSerializer(serializers.ModelSerializer[Any]):
         given = [name for name in names if name != conf.USER_PHONE_FIELD]
         required = {name: {"required": True} for name in given}
         fields = ["phone_token", *given, "password"]
-        self.Meta = type("Meta", (), {"model": model, "fields": fields, "extra_kwargs": required})
+        self.Meta: Any = type(
+            "Meta", (), {"model": model, "fields": fields, "extra_kwargs": required}
+        )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         fields = {k: v for k, v in attrs.items() if k not in ("phone_token", "password")}

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.http import HttpResponseBase
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -32,8 +31,8 @@ class FlashcallView(APIView):
     serializer_class: ClassVar[Any] = None
 
     @classmethod
-    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
-        view = super().as_view(**initkwargs)
+    def as_view(cls, **initkwargs: Any) -> Any:
+        view: Any = super().as_view(**initkwargs)
         for alias in connections:
             view = transaction.non_atomic_requests(using=alias)(view)
         return view
@@ -43,11 +42,13 @@ class FlashcallView(APIView):
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response: Response = super().finalize_response(*args, **kwargs)
-        # Answers with a token, and those about numbers, are for the one who asked (RFC 9111, 5.2.2.5).
+        # Answers hold tokens and numbers: they are for the one who asked (RFC 9111, 5.2.2.5).
         response["Cache-Control"] = "no-store"
         return response
 
-    def save(self, request: Request, instance: Any = None, code: int = status.HTTP_200_OK) -> Response:
+    def save(
+        self, request: Request, instance: Any = None, code: int = status.HTTP_200_OK
+    ) -> Response:
         serializer = self.serializer_class(
             instance, data=request.data, context={"request": request}
         )

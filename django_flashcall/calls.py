@@ -1,0 +1,183 @@
+"""One call through a backend: ask for it, write down what became of it, say who has to know.
+
+The row of the call is committed before `place` is called, and no transaction is open while it waits
+for the provider; so a process that is killed at any moment leaves a row that says what is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from datetime import datetime
+from typing import Any
+
+from django.db import DatabaseError, router, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from . import limits, signals
+from .backends import CallRequest, get_backend
+from .exceptions import (
+    DuplicateCall,
+    DuplicateRejected,
+    FlashcallError,
+    InvalidDestination,
+    Misconfigured,
+    NumberRejected,
+    ProviderError,
+    ProviderUnavailable,
+    UnknownOutcome,
+)
+from .models import Call, Verification
+from .redaction import Secret
+
+logger = logging.getLogger("django_flashcall")
+
+TROUBLE_LOGGED_EVERY = 600
+"""Seconds for which the same trouble with a backend is logged once: a flood would hide it."""
+
+
+def place(call: Call, code: Secret, before: datetime | None) -> None:
+    """Ask the provider for a call, write down what it said, and raise what the person must know.
+
+    Args:
+        call: its committed row.
+        code: what it carries.
+        before: what `limits.reserve` returned, to be given back if the call is rejected.
+
+    Raises:
+        InvalidDestination, DuplicateCall, ProviderUnavailable: what became of the call. An unknown
+            outcome raises nothing: the phone may be ringing.
+    """
+    if call.is_test:
+        logger.warning("Test number used, no call placed.", extra=_context(call))
+        _answered(call, Call.Status.SENT)
+        return
+    error: ProviderError | None = None
+    try:
+        receipt = get_backend(call.backend).place_call(
+            CallRequest(call.phone.number, code, call.reference.hex, call.channel)
+        )
+    except ProviderError as raised:
+        error = raised
+    except Exception as bug:
+        # Somebody's backend broke, nobody knows how far it got. Its message and the variables of
+        # its frames may hold the code, so that the record has the type and the line alone.
+        frame = traceback.extract_tb(bug.__traceback__)[-1]
+        name, place = type(bug).__name__, f"{frame.filename}:{frame.lineno}"
+        logger.error("A backend raised %s at %s.", name, place, extra=_context(call))  # noqa: TRY400
+        error = UnknownOutcome(f"The backend raised {name}.")
+    else:
+        _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        signals.call_placed.send_robust(Call, call=call)
+    if error is not None:
+        refusal = _failed(call, error, before)
+        error = None  # it would be a local variable of the traceback, and refer to this frame
+        if refusal is not None:
+            raise refusal
+
+
+def _failed(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:
+    """Write down what a backend raised; return what the person must know of it."""
+    refusal = _translate(error)
+    _answered(
+        call,
+        Call.Status.UNKNOWN if error.may_have_been_placed else Call.Status.REJECTED,
+        error_code=refusal.error_code if refusal else "",
+        provider_code=error.code,
+        provider_message=error.description,
+    )
+    _log(call, error)
+    if error.may_have_been_placed:
+        signals.call_placed.send_robust(Call, call=call)
+        if refusal is not None:
+            refusal.retry_after = limits.retry_after(call.phone, call.network, call.created_at)
+    else:
+        _undo(call, before)
+        signals.call_failed.send_robust(Call, call=call, error=error)
+    return refusal
+
+
+def _translate(error: ProviderError) -> FlashcallError | None:
+    """Return what a person is told of a provider's error; None where it is no error for them."""
+    match error:
+        case UnknownOutcome():
+            return None
+        case NumberRejected():
+            return InvalidDestination()
+        case DuplicateRejected():
+            return DuplicateCall()
+        case _:
+            return ProviderUnavailable()
+
+
+def _answered(call: Call, status: Call.Status, **values: Any) -> None:
+    """Write down what the provider answered; a report that came first is not overwritten."""
+    call.answered_at = timezone.now()
+    call.status = status
+    for name, value in values.items():
+        setattr(call, name, value)
+    earlier = {Call.Status.QUEUED, Call.Status.UNKNOWN} - {status}
+    row = Call.objects.filter(pk=call.pk)
+    try:
+        # One statement where nothing came in between, as almost always.
+        if not row.filter(status__in=earlier).update(
+            status=status, answered_at=call.answered_at, **values
+        ):
+            row.update(answered_at=call.answered_at, **values)
+            call.refresh_from_db(fields=["status"])
+    except DatabaseError:
+        # The call is placed, and its row says that it may be: the person goes on.
+        logger.exception("The answer of the provider was not stored.", extra=_context(call))
+
+
+def _undo(call: Call, before: datetime | None) -> None:
+    """Give a call that was certainly not placed back to its number and its verification."""
+    verification = call.verification
+    with transaction.atomic(using=router.db_for_write(Call)):
+        row = Verification.objects.filter(pk=verification.pk)
+        row.update(calls_left=F("calls_left") + 1)
+        verification.calls_left += 1
+        limits.give_back(call.phone, call.created_at, before)
+        first = not verification.calls.exclude(pk=call.pk).exists()
+        if first and row.filter(state=Verification.State.PENDING).update(
+            state=Verification.State.FAILED
+        ):
+            verification.state = Verification.State.FAILED
+            verification.erase_codes()
+
+
+_troubles: dict[tuple[object, ...], float] = {}
+_troubles_lock = threading.Lock()
+
+
+def _log(call: Call, error: ProviderError) -> None:
+    """Log a call that did not go as it should; at ERROR, once a while, what has to be mended."""
+    if not isinstance(error, Misconfigured):
+        logger.warning("%s: %s", type(error).__name__, error.description, extra=_context(call))
+        return
+    cause = call.backend, error.code, error.http_status
+    with _troubles_lock:
+        now = time.monotonic()
+        if now - _troubles.get(cause, -TROUBLE_LOGGED_EVERY) < TROUBLE_LOGGED_EVERY:
+            return
+        _troubles[cause] = now
+    logger.error(
+        "Calls cannot be placed through backend %r until this is mended: error %s, %s",
+        call.backend,
+        error.code,
+        error.description,
+        extra=_context(call),
+    )
+
+
+def _context(call: Call) -> dict[str, str]:
+    """What log records say of a call: enough to find its row, no number and no code."""
+    return {
+        "verification": str(call.verification_id),
+        "call": call.reference.hex,
+        "backend": call.backend,
+        "phone": call.phone.masked,
+    }
