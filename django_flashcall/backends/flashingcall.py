@@ -1,0 +1,218 @@
+"""The FlashingCall REST API of Rapporto: flash calls, and voice codes by an account of their own.
+
+"FlashingCall API" in the docstrings is the provider's page "FlashingCall (VoiceCode)".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import requests
+
+from ..exceptions import (
+    DuplicateRejected,
+    Misconfigured,
+    NumberRejected,
+    ProviderError,
+    TemporaryFailure,
+    UnknownOutcome,
+)
+from ..redaction import Secret, plain_text
+from .base import CallRequest, Receipt
+from .http import CONNECT_TIMEOUT, POOL_SIZE, RETRIES, TIMEOUT, Answer, HTTPBackend, Verdict
+from .options import Rule, is_text, is_url, is_whole
+
+TTL = 1
+"""Minutes that the provider tries to place a call; a person at a form waits no longer."""
+
+NOTIFY_URL_LENGTH = 2048
+
+
+class ErrorCode(IntEnum):
+    """FlashingCall API, «Коды ошибок отправки»."""
+
+    UNAVAILABLE = 1
+    INVALID_IP = 2
+    TOO_MANY_CONNECTIONS = 3
+    INVALID_REQUEST = 4
+    INVALID_LOGIN = 5
+    INVALID_PASSWORD = 6
+    NO_SERVICE_NUMBER = 7
+    INVALID_DESTINATION = 8
+    INVALID_TYPE = 9
+    DUPLICATE = 10
+    INVALID_TTL = 11
+    INTERNAL = 100
+
+
+KINDS: Mapping[int, type[ProviderError]] = {
+    ErrorCode.UNAVAILABLE: TemporaryFailure,
+    ErrorCode.INVALID_IP: Misconfigured,
+    ErrorCode.TOO_MANY_CONNECTIONS: TemporaryFailure,
+    ErrorCode.INVALID_REQUEST: Misconfigured,
+    ErrorCode.INVALID_LOGIN: Misconfigured,
+    ErrorCode.INVALID_PASSWORD: Misconfigured,
+    ErrorCode.NO_SERVICE_NUMBER: Misconfigured,
+    ErrorCode.INVALID_DESTINATION: NumberRejected,
+    ErrorCode.INVALID_TYPE: Misconfigured,
+    ErrorCode.DUPLICATE: DuplicateRejected,
+    ErrorCode.INVALID_TTL: Misconfigured,
+}
+"""What an error means, where it says for certain that no call was placed: 1 to 11."""
+
+
+class FlashingCallBackend(HTTPBackend):
+    """Places calls through the FlashingCall API.
+
+    A voice code is the same request: the account decides whether the call is answered and the
+    code spoken (FlashingCall API, «Результат запроса VoiceCode»). So it is a second alias.
+
+    Args:
+        alias: the alias in ``BACKENDS``.
+        url: the URL for sending that the provider's contract names.
+        login: the account's name.
+        password: the account's password.
+        ttl: minutes in which the call may be placed, 1 to 5; 0 is the account's default.
+        connect_timeout: seconds for one attempt to connect to one address.
+        timeout: seconds for everything, retries and pauses included; at most 15.
+        retries: how often to ask again where that cannot ring the phone twice.
+        duplicate_control: the provider has switched the control of duplicates by ``id`` on for the
+            account; only then are a lost answer and error 100 asked again.
+        pool_size: connections kept open for all threads.
+        notify_url: where delivery reports of these calls are posted; empty is the contract's URL.
+        verify: True, or the path of a bundle of CA certificates.
+    """
+
+    secret_options = frozenset({"password", "notify_url"})
+
+    option_rules: ClassVar[Mapping[str, Rule]] = {
+        **HTTPBackend.option_rules,
+        "login": Rule(is_text, "a string, not empty"),
+        "password": Rule(is_text, "a string, not empty"),
+        "ttl": Rule(is_whole(0, 5), "a whole number of minutes, 0 to 5", "django_flashcall.E007"),
+        "notify_url": Rule(
+            lambda value: value == "" or (is_url(value) and len(value) <= NOTIFY_URL_LENGTH),
+            f"an http(s) URL of at most {NOTIFY_URL_LENGTH} characters, or empty",
+        ),
+    }
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        url: str,
+        login: str,
+        password: str,
+        ttl: int = TTL,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        timeout: float = TIMEOUT,
+        retries: int = RETRIES,
+        duplicate_control: bool = False,
+        pool_size: int = POOL_SIZE,
+        notify_url: str = "",
+        verify: bool | str = True,
+    ) -> None:
+        super().__init__(
+            alias,
+            url=url,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            retries=retries,
+            duplicate_control=duplicate_control,
+            pool_size=pool_size,
+            verify=verify,
+        )
+        self.login = login
+        self.ttl = ttl
+        self._password = Secret(password)
+        self._notify_url = Secret(notify_url)
+
+    def wire_request(self, call: CallRequest) -> requests.Request:
+        """Return the request of FlashingCall API, «Параметры запроса»: all of them are required.
+
+        Beside them ``id``, by which the provider can drop repeats and names the call in delivery
+        reports, and ``notifyUrl``, where they go.
+        """
+        return requests.Request(
+            "POST",
+            self.url,
+            headers={"Accept": "application/json"},
+            json={
+                "login": self.login,
+                "password": self._password,
+                "destAddr": call.phone.removeprefix("+"),
+                "message": {"type": "FLASHINGCALL", "data": {"text": call.code, "ttl": self.ttl}},
+                "id": call.reference,
+                **({"notifyUrl": self._notify_url} if self._notify_url else {}),
+            },
+        )
+
+    def judge(self, answer: Answer, call: CallRequest, *, repeated: bool) -> Verdict:
+        """Translate an answer (FlashingCall API, «Ошибки при отправке»).
+
+        An error is an *error object*, whatever the status. Without one, status 200 is acceptance
+        if it is a JSON object, and any other status is an error that says nothing of the call.
+        """
+        content = _json(answer.body)
+        if isinstance(content, dict) and isinstance(content.get("error"), dict):
+            return self._judge_error(content, answer.status, call, repeated=repeated)
+        if answer.status != HTTPStatus.OK:
+            return Verdict(
+                TemporaryFailure(
+                    f"Status {answer.status} without an error of the specification.",
+                    http_status=answer.status,
+                    may_have_been_placed=True,
+                )
+            )
+        if isinstance(content, dict) and content.get("error") is None:
+            return Verdict(Receipt(_provider_id(content.get("mtNum"))))
+        words = "that is too long or incomplete" if answer.body is None else "that makes no sense"
+        return Verdict(
+            UnknownOutcome(f"Status 200 with an answer {words}.", http_status=answer.status),
+            ask_again=answer.body is None and self.duplicate_control,
+        )
+
+    def _judge_error(
+        self, content: dict[str, Any], status: int, call: CallRequest, *, repeated: bool
+    ) -> Verdict:
+        error = content["error"]
+        code = _error_code(error.get("code"))
+        if code == ErrorCode.DUPLICATE and repeated:
+            return Verdict(Receipt())  # our own first attempt got through
+        texts = error.get("description"), content.get("extendedDescription")
+        secrets = self._password, self._notify_url, call.code
+        words = ": ".join(filter(None, (plain_text(text, secrets=secrets) for text in texts)))
+        if code is not None and code in KINDS:
+            failure = KINDS[code](words, code=code, http_status=status)
+            return Verdict(failure, ask_again=isinstance(failure, TemporaryFailure))
+        # 100, and codes that the specification does not know: nobody says that no call was placed.
+        return Verdict(
+            TemporaryFailure(words, code=code, http_status=status, may_have_been_placed=True),
+            ask_again=code == ErrorCode.INTERNAL and self.duplicate_control,
+        )
+
+
+def _json(body: bytes | None) -> Any:
+    """Return the content of a JSON text in UTF-8; None where it is none."""
+    try:
+        return json.loads((body or b"").decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # numbers of thousands of digits, and deep nesting
+        return None
+
+
+def _error_code(code: Any) -> int | None:
+    """Return ``error/code``, an int; a string of digits is tolerated, True is none."""
+    if isinstance(code, str) and re.fullmatch("[0-9]{1,9}", code):
+        return int(code)
+    return code if type(code) is int and 0 <= code < 10**9 else None
+
+
+def _provider_id(value: Any) -> str:
+    """Return ``mtNum``, a string (a number is tolerated) of plain characters; else an empty one."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return text if re.fullmatch("[!-~]{1,64}", text) else ""
