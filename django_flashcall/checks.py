@@ -156,4 +156,8 @@ def _user_phone_field() -> Iterator[CheckMessage]:
 
 
 def _is_right(name: str) -> bool:
-    return name not in dict(conf.problems())
+    try:
+        getattr(conf, name)
+    except ImproperlyConfigured:
+        return False
+    return True

@@ -26,7 +26,7 @@ def normalise(typed: str) -> Secret:
 
     Leading zeros survive; anything that is no digit stays, so that the result is then no code.
     """
-    kept = (c for c in typed[:100] if unicodedata.category(c) not in ("Zs", "Pd", "Cf", "Cc"))
+    kept = (c for c in typed[:100] if not (c.isspace() or unicodedata.category(c) in ("Pd", "Cf")))
     return Secret("".join(str(unicodedata.decimal(c, c)) for c in kept))
 
 

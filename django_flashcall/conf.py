@@ -375,7 +375,9 @@ class FlashcallSettings:
         for name, setting in self.all().items():
             try:
                 setting.parse(self.given.get(name, setting.default))
-            except (ValueError, ImproperlyConfigured) as error:
+            except ImproperlyConfigured:
+                continue  # another setting, which this one is made of, is the wrong one
+            except ValueError as error:
                 yield name, str(error)
 
     def channels_for(self, purpose: Purpose) -> tuple[str, ...]:

@@ -35,14 +35,13 @@ def parse(typed: str) -> str:
     # text is the number: letters, controls and parameters make it another thing.
     if len(text) > MAX_TYPED_LENGTH or not all(map(_belongs, text)):
         raise InvalidPhone
-    try:
-        number = phonenumbers.parse(text, conf.DEFAULT_REGION)
-    except phonenumbers.NumberParseException:
-        raise InvalidPhone from None
-    if (
-        number.extension
-        or phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE
-    ):
+    text = "".join(map(_plain, text))
+    region = conf.DEFAULT_REGION
+    number = _read(text, region)
+    if number is None and text.startswith(str(phonenumbers.country_code_for_region(region))):
+        # The country code without its plus, before a number that is not assigned.
+        number = _read(f"+{text}", region)
+    if number is None:
         raise InvalidPhone
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
@@ -93,6 +92,29 @@ def prefix(phone: str) -> str:
 
 def _number(phone: str) -> PhoneNumber:
     return phonenumbers.parse(phone, None)
+
+
+def _read(text: str, region: str) -> PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    possible = phonenumbers.is_possible_number_with_reason(number)
+    return None if number.extension or possible != ValidationResult.IS_POSSIBLE else number
+
+
+def _plain(character: str) -> str:
+    """Make the blanks, dashes and digits of all scripts those that phonenumbers knows."""
+    match unicodedata.category(character):
+        case "Zs":
+            return " "
+        case "Pd":
+            return "-"
+        case "Cf":
+            return ""
+        case "Nd":
+            return str(unicodedata.decimal(character))
+    return character
 
 
 def _belongs(character: str) -> bool:

@@ -86,10 +86,11 @@ def redeem(
         InvalidToken: forged, old or used, or for another purpose or person.
         PhoneTaken: the number belongs to another account; the token stays unspent.
     """
+    verification = read_token(token, purpose=purpose, user=user, session=session)
+    phone = verification.phone
+    account = account_of(user)
     with transaction.atomic(using=router.db_for_write(Phone)):
-        verification = _claim(token, purpose, user, session)
-        phone = verification.phone
-        account = account_of(user)
+        _claim(verification)
         if account is not None:
             # Two numbers redeemed at once for one account must not both become its number.
             get_user_model()._base_manager.select_for_update().get(pk=account.pk)
@@ -122,9 +123,10 @@ def sign_up(
     Raises:
         InvalidToken, PhoneTaken: as `redeem`.
     """
+    verification = read_token(token, purpose="signup", user=user, session=session)
+    phone = verification.phone
     with transaction.atomic(using=router.db_for_write(Phone)):
-        verification = _claim(token, "signup", user, session)
-        phone = verification.phone
+        _claim(verification)
         _refuse_taken(phone)
         account = create_user(phone.number)
         _own(phone, account)
@@ -150,15 +152,16 @@ def account_of(user: Person) -> Account:
     return user if user is not None and user.is_authenticated else None
 
 
-def _claim(token: str, purpose: str, user: Person, session: str | None) -> Verification:
-    """Spend a token; of any number of simultaneous claims one succeeds."""
-    verification = read_token(token, purpose=purpose, user=user, session=session)
+def _claim(verification: Verification) -> None:
+    """Spend its token; of any number of simultaneous claims one succeeds.
+
+    The first statement of its transaction: SQLite lets none that has read wait for a writer.
+    """
     now = timezone.now()
     row = Verification.objects.filter(pk=verification.pk, state=Verification.State.VERIFIED)
     if not row.update(state=Verification.State.REDEEMED, redeemed_at=now):
         raise InvalidToken
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
-    return verification
 
 
 def _refuse_taken(phone: Phone, account: Account = None) -> None:

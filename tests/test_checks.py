@@ -1,0 +1,106 @@
+import pytest
+from django.core.checks import run_checks
+
+LOCMEM = {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}
+HTTP = "django_flashcall.backends.flashingcall.FlashingCallBackend"
+OPTIONS = {"url": "https://provider.example/send", "login": "site", "password": "s3cr3t-pw"}
+
+
+def found(settings, *, deploy=False, **keys):
+    settings.FLASHCALL = {"BACKENDS": {"default": LOCMEM}, **keys}
+    tags = ["django_flashcall"]
+    return run_checks(tags=tags, include_deployment_checks=deploy)
+
+
+def http(**options):
+    return {"default": {"BACKEND": HTTP, "OPTIONS": {**OPTIONS, **options}}}
+
+
+def test_right_settings_are_silent(settings):
+    assert found(settings) == []
+    assert found(settings, deploy=True, BACKENDS=http(), CALLS_TOTAL="500/day") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "id"),
+    [
+        ({"MAX_ATEMPTS": 3}, "E002"),
+        ({"BACKENDS": {}}, "E003"),
+        ({"BACKENDS": {"default": {"BACKEND": "no.such.Backend"}}}, "E004"),
+        ({"BACKENDS": {"default": {"BACKEND": "django.http.HttpResponse"}}}, "E004"),
+        ({"BACKENDS": {"default": {**LOCMEM, "OPTIONS": {"pasword": "x"}}}}, "E005"),
+        ({"BACKENDS": http(pasword="x")}, "E005"),
+        ({"BACKENDS": {"default": {"BACKEND": HTTP}}}, "E006"),
+        ({"BACKENDS": http(url="")}, "E006"),
+        ({"BACKENDS": http(login="")}, "E006"),
+        ({"BACKENDS": http(password="")}, "E006"),
+        ({"BACKENDS": http(ttl=6)}, "E007"),
+        ({"BACKENDS": http(ttl=-1)}, "E007"),
+        ({"BACKENDS": http(ttl="1")}, "E007"),
+        ({"BACKENDS": http(verify=False)}, "E008"),
+        ({"BACKENDS": http(url="ftp://provider.example/")}, "E008"),
+        ({"CODE_LENGTH": 5}, "E009"),
+        ({"CHANNELS": {"flash_call": ["other"]}}, "E010"),
+        ({"CHANNELS": {"sms": ["default"]}}, "E010"),
+        (
+            {
+                "CHANNELS": {"voice_code": ["default"]},
+                "PURPOSES": {"login": {"CODE_LENGTH": 6}},
+            },
+            "E011",
+        ),
+        ({"CODE_TTL": 601}, "E012"),
+        ({"MAX_ATTEMPTS": 0}, "E013"),
+        ({"PURPOSES": {"login": {"TTL": 1}}}, "E014"),
+        ({"DELIVERY_REPORT_SECRETS": ["abc"]}, "E015"),
+        ({"USER_PHONE_FIELD": "no_such_field"}, "E017"),
+    ],
+)
+def test_what_is_wrong_is_found_with_an_id_and_a_hint(settings, keys, id):
+    messages = found(settings, **keys)
+    assert {message.id for message in messages} == {f"django_flashcall.{id}"}
+    for message in messages:
+        assert message.hint
+        assert message.is_serious()
+        assert OPTIONS["password"] not in f"{message.msg} {message.hint}"
+
+
+def test_flashcall_that_is_no_dictionary(settings):
+    settings.FLASHCALL = "yes"
+    (message,) = run_checks(tags=["django_flashcall"])
+    assert message.id == "django_flashcall.E001"
+
+
+def test_each_missing_option_is_named(settings):
+    messages = found(settings, BACKENDS={"default": {"BACKEND": HTTP}})
+    assert [name for name in ("url", "login", "password") if name in str(messages)] == [
+        "url",
+        "login",
+        "password",
+    ]
+
+
+def test_a_typo_gets_a_suggestion(settings):
+    (message,) = found(settings, MAX_ATEMPTS=3)
+    assert "MAX_ATTEMPTS" in message.hint
+
+
+@pytest.mark.parametrize("url", ["http://provider.example/", "http://10.0.0.1:8080/send"])
+def test_a_plain_url_of_a_foreign_host_is_found_before_deployment(settings, url):
+    assert found(settings, BACKENDS=http(url=url)) == []
+    ids = [m.id for m in found(settings, BACKENDS=http(url=url), deploy=True)]
+    assert "django_flashcall.E016" in ids
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8800/", "http://localhost/", "http://[::1]/"])
+def test_a_plain_url_of_this_machine_is_no_matter(settings, url):
+    ids = [m.id for m in found(settings, BACKENDS=http(url=url), deploy=True)]
+    assert "django_flashcall.E016" not in ids
+
+
+def test_test_numbers_are_warned_of_before_deployment(settings):
+    numbers = {"+79161234567": "4321"}
+    assert found(settings, TEST_NUMBERS=numbers) == []
+    messages = found(settings, TEST_NUMBERS=numbers, deploy=True)
+    assert "django_flashcall.W002" in [message.id for message in messages]
+    assert "4321" not in str(messages)

@@ -1,0 +1,115 @@
+"""Signup over the API, with whatever user model a site has."""
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from django_flashcall import services
+from django_flashcall.models import Phone, Verification
+
+pytestmark = pytest.mark.django_db
+
+NUMBER = "+79161234567"
+ANN = {"username": "ann", "email": "ann@example.com", "password": "correct horse 9"}
+
+
+@pytest.fixture
+def token(outbox):
+    def token(number=NUMBER, **kwargs):
+        verification = services.start(number, **kwargs)
+        return str(services.check(verification, outbox[-1].code))
+
+    return token
+
+
+def signup(api, **data):
+    return api.post("/api/signup/", data, format="json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"username": ""}, "username"),
+        ({"username": "not a name!"}, "username"),
+        ({"username": "x" * 200}, "username"),
+        ({"email": "nonsense"}, "email"),
+        ({"password": "123"}, "password"),
+        ({"password": "ann@example.com"}, "password"),
+        ({"password": ""}, "password"),
+        ({"phone_token": None}, "phone_token"),
+    ],
+)
+def test_a_refused_signup_does_not_spend_the_token(api, token, changes, field):
+    proof = token()
+    response = signup(api, **{**ANN, "phone_token": proof, **changes})
+    assert response.status_code == 400
+    body = response.json()
+    assert body["error_code"] == "invalid"
+    assert set(body) == {field, "error_code"}
+    assert not get_user_model().objects.exists()
+    assert signup(api, **ANN, phone_token=proof).status_code == 201
+
+
+def test_a_taken_name(api, token):
+    get_user_model().objects.create_user(username="ann")
+    proof = token()
+    body = signup(api, **ANN, phone_token=proof).json()
+    assert set(body) == {"username", "error_code"}
+    assert body["error_code"] == "invalid"
+    assert signup(api, **{**ANN, "username": "eve"}, phone_token=proof).status_code == 201
+
+
+@pytest.mark.parametrize("bad", ["", "nonsense", 17, "\x00"])
+def test_a_bad_token(api, bad):
+    response = signup(api, **ANN, phone_token=bad)
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "invalid_token"
+    assert response.json()["phone_token"]
+
+
+def test_a_used_token(api, token):
+    proof = token()
+    assert signup(api, **ANN, phone_token=proof).status_code == 201
+    response = signup(api, **{**ANN, "username": "eve"}, phone_token=proof)
+    assert response.json()["error_code"] == "invalid_token"
+    assert get_user_model().objects.count() == 1
+
+
+def test_a_token_of_another_purpose(api, token, configure):
+    configure(PURPOSES={"signup": {}, "login": {}})
+    response = signup(api, **ANN, phone_token=token(purpose="login"))
+    assert response.json()["error_code"] == "invalid_token"
+
+
+def test_a_taken_number(api, token, configure):
+    configure(COOLDOWN=0)
+    assert signup(api, **ANN, phone_token=token()).status_code == 201
+    proof = token()
+    response = signup(api, **{**ANN, "username": "eve"}, phone_token=proof)
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "phone_taken"
+    assert response.json()["phone_token"]
+    assert get_user_model().objects.count() == 1
+    assert Verification.objects.latest("created_at").status == "verified"  # unspent
+    get_user_model().objects.all().delete()
+    assert signup(api, **ANN, phone_token=proof).status_code == 201
+
+
+def test_it_takes_its_fields_and_nothing_else(api, token):
+    proof = token()
+    response = signup(
+        api, **ANN, phone_token=proof, is_superuser=True, is_staff=True, phone="+79990000000", id=77
+    )
+    assert response.status_code == 201
+    assert set(response.json()) == {"id", "username", "phone"}
+    user = get_user_model().objects.get()
+    assert not user.is_superuser
+    assert not user.is_staff
+    assert user.pk != 77
+    assert Phone.objects.get().owner == user
+
+
+def test_the_number_fills_the_field_of_the_user_and_is_never_asked_for(api, token, configure):
+    configure(USER_PHONE_FIELD="last_name")
+    response = signup(api, **ANN, phone_token=token(), last_name="+79990000000")
+    assert response.status_code == 201
+    assert get_user_model().objects.get().last_name == NUMBER
