@@ -46,10 +46,10 @@ def reserve(phone: Phone, network: str, now: datetime) -> datetime | None:
     if phone.pk is None and _insert(phone, now):
         before = None
     else:
-        free = Q(last_called_at=None) | Q(
-            last_called_at__lte=now - timedelta(seconds=conf.COOLDOWN)
-        )
-        free &= Q(waits_until=None) | Q(waits_until__lte=now)
+        free = Q(waits_until=None) | Q(waits_until__lte=now)
+        if cooldown := conf.COOLDOWN:
+            cooled = Q(last_called_at__lte=now - timedelta(seconds=cooldown))
+            free &= Q(last_called_at=None) | cooled
         if not Phone.objects.filter(free, pk=phone.pk).update(last_called_at=now):
             phone.refresh_from_db()
             waits = phone.waits_until is not None and phone.waits_until > now

@@ -1,0 +1,89 @@
+"""Fixtures of the whole suite, loaded by ``conftest.py``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_flashcall.simulator import Account, Simulator
+
+PROVIDER_PASSWORD = "pa55word-of-the-site"
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change keys of ``FLASHCALL`` for a test."""
+
+    def configure(**keys: Any) -> None:
+        settings.FLASHCALL = {**settings.FLASHCALL, **keys}
+
+    return configure
+
+
+@pytest.fixture
+def outbox() -> list[Any]:
+    """The calls that the locmem backend has placed in a test."""
+    from django_flashcall.backends import locmem
+
+    locmem.outbox.clear()
+    return locmem.outbox
+
+
+@pytest.fixture
+def api() -> Any:
+    """DRF's client of an anonymous visitor."""
+    from rest_framework.test import APIClient
+
+    return APIClient()
+
+
+@pytest.fixture(scope="session")
+def running_simulator() -> Iterator[Simulator]:
+    accounts = [
+        Account("site", PROVIDER_PASSWORD, six_digits=True),
+        Account("site-voice", PROVIDER_PASSWORD, voice=True),
+    ]
+    with Simulator(accounts) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running_simulator: Simulator) -> Simulator:
+    """The provider on a local port, with nothing remembered."""
+    running_simulator.clear()
+    return running_simulator
+
+
+@pytest.fixture
+def provider(simulator: Simulator, configure: Callable[..., None]) -> Simulator:
+    """The simulator as the provider of the site, for flash calls and voice codes."""
+
+    def backend(login: str) -> dict[str, Any]:
+        return {
+            "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
+            "OPTIONS": {
+                "url": simulator.url,
+                "login": login,
+                "password": PROVIDER_PASSWORD,
+                "timeout": 2,
+                "connect_timeout": 1,
+            },
+        }
+
+    configure(
+        BACKENDS={"default": backend("site"), "voice": backend("site-voice")},
+        CHANNELS={"flash_call": ["default"], "voice_code": ["voice"]},
+    )
+    return simulator
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

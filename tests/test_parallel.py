@@ -1,0 +1,168 @@
+"""Fifty at once, with threads and connections of their own, under ``ATOMIC_REQUESTS``.
+
+Runs on SQLite and on PostgreSQL: what must happen once happens once on either.
+"""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from rest_framework.test import APIClient
+
+from django_flashcall.models import Attempt, Call, Phone, Verification
+
+from .test_services import wrong
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NUMBER = "+79161234567"
+THREADS = 50
+
+
+@pytest.fixture(autouse=True)
+def atomic_requests(monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+
+
+def at_once(request, times=THREADS):
+    """Send a request from many threads at the same moment; count the answers."""
+    barrier = threading.Barrier(times)
+
+    def send(number):
+        client = APIClient(raise_request_exception=True)
+        try:
+            barrier.wait()
+            response = request(client, number)
+            return response.status_code, response.json().get("error_code")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(times) as pool:
+        return Counter(pool.map(send, range(times)))
+
+
+def started(outbox):
+    response = APIClient().post("/api/verifications/", {"phone": NUMBER}, format="json")
+    assert response.status_code == 201
+    return f"/api/verifications/{response.json()['id']}/", outbox[-1].code
+
+
+def test_wrong_codes(outbox):
+    path, code = started(outbox)
+    data = {"code": wrong(code)}
+    answers = at_once(lambda client, _: client.post(f"{path}check/", data, format="json"))
+    assert answers == {(400, "wrong_code"): 3, (429, "too_many_attempts"): THREADS - 3}
+    assert Attempt.objects.count() == 3
+    assert Phone.objects.get().failures == 3
+    assert Verification.objects.get().status == "failed"
+
+
+def test_the_right_code(outbox):
+    path, code = started(outbox)
+    data = {"code": code}
+    answers = at_once(lambda client, _: client.post(f"{path}check/", data, format="json"))
+    assert answers == {(200, None): 1, (400, "already_verified"): THREADS - 1}
+    assert Attempt.objects.count() == 1
+
+
+def test_starts_for_a_new_number(outbox):
+    data = {"phone": NUMBER}
+    answers = at_once(lambda client, _: client.post("/api/verifications/", data, format="json"))
+    assert answers == {(201, None): 1, (429, "cooldown"): THREADS - 1}
+    assert len(outbox) == Call.objects.count() == Verification.objects.count() == 1
+
+
+def test_starts_for_a_known_number(outbox):
+    Phone.objects.create(number=NUMBER)
+    data = {"phone": NUMBER}
+    answers = at_once(lambda client, _: client.post("/api/verifications/", data, format="json"))
+    assert answers == {(201, None): 1, (429, "cooldown"): THREADS - 1}
+    assert len(outbox) == Call.objects.count() == 1
+
+
+def test_starts_without_a_cooldown_stop_at_the_limit_of_the_number(outbox, configure):
+    configure(COOLDOWN=0, CALLS_PER_PHONE="5/day")
+
+    def start(client, number):
+        address = f"203.0.113.{number}"
+        data = {"phone": NUMBER}
+        return client.post("/api/verifications/", data, format="json", REMOTE_ADDR=address)
+
+    answers = at_once(start)
+    assert answers == {(201, None): 5, (429, "too_many_calls"): THREADS - 5}
+    assert len(outbox) == Call.objects.count() == 5
+
+
+def test_resends(outbox, configure):
+    configure(COOLDOWN=0)
+    path, _ = started(outbox)
+    answers = at_once(lambda client, _: client.post(f"{path}resend/", {}, format="json"))
+    assert answers == {(200, None): 2, (429, "too_many_calls"): THREADS - 2}
+    assert len(outbox) == Call.objects.count() == 3
+
+
+def test_signups_with_one_token(outbox):
+    path, code = started(outbox)
+    token = APIClient().post(f"{path}check/", {"code": code}, format="json").json()["token"]
+
+    def signup(client, number):
+        data = {
+            "phone_token": token,
+            "username": f"user{number}",
+            "email": "a@example.com",
+            "password": "correct horse 9",
+        }
+        return client.post("/api/signup/", data, format="json")
+
+    answers = at_once(signup)
+    assert answers == {(201, None): 1, (400, "invalid_token"): THREADS - 1}
+    assert get_user_model().objects.count() == 1
+    assert Phone.objects.get().owner == get_user_model().objects.get()
+
+
+def test_signups_with_many_tokens_of_one_number(outbox, configure):
+    configure(COOLDOWN=0, CALLS_PER_PHONE="100/day")
+    tokens = []
+    for _ in range(10):
+        path, code = started(outbox)
+        response = APIClient().post(f"{path}check/", {"code": code}, format="json")
+        tokens.append(response.json()["token"])
+
+    def signup(client, number):
+        data = {
+            "phone_token": tokens[number],
+            "username": f"user{number}",
+            "email": "a@example.com",
+            "password": "correct horse 9",
+        }
+        return client.post("/api/signup/", data, format="json")
+
+    answers = at_once(signup, times=10)
+    assert answers == {(201, None): 1, (400, "phone_taken"): 9}
+    assert get_user_model().objects.count() == 1
+
+
+def test_a_name_taken_at_the_same_moment_is_an_error_of_its_field(outbox):
+    tokens = []
+    for last in range(10):
+        number = f"+7916123456{last}"
+        response = APIClient().post("/api/verifications/", {"phone": number}, format="json")
+        path = f"/api/verifications/{response.json()['id']}/check/"
+        response = APIClient().post(path, {"code": outbox[-1].code}, format="json")
+        tokens.append(response.json()["token"])
+
+    def signup(client, number):
+        data = {
+            "phone_token": tokens[number],
+            "username": "ann",
+            "email": "a@example.com",
+            "password": "correct horse 9",
+        }
+        return client.post("/api/signup/", data, format="json")
+
+    assert at_once(signup, times=10) == {(201, None): 1, (400, "invalid"): 9}
+    assert get_user_model().objects.count() == 1
+    assert Verification.objects.filter(state="redeemed").count() == 1

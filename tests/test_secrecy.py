@@ -1,0 +1,108 @@
+"""Rule 7: no code and no password of the provider anywhere but where they are needed."""
+
+import logging
+import traceback
+
+import pytest
+from django.apps import apps
+from django.core import serializers
+from django.views.debug import ExceptionReporter
+
+from django_flashcall import services
+from django_flashcall.backends import get_backend
+from django_flashcall.exceptions import FlashcallError
+
+from .fixtures import PROVIDER_PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+# Endings of numbers that the simulator answers in every way there is (see its table).
+ENDINGS = [9900, *range(9901, 9912), 9920, 9921, 9924, 9925, 9927, 9928, 9929, 9935]
+
+
+@pytest.fixture
+def six_digits(configure):
+    """Codes long enough not to stand in a log or a dump by chance."""
+    configure(CODE_LENGTH=6, COOLDOWN=0, CALLS_PER_IP=None, CALLS_PER_PREFIX=None)
+
+
+def secrets_of(provider):
+    codes = {request.json["message"]["data"]["text"] for request in provider.requests}
+    assert codes
+    return {PROVIDER_PASSWORD, *codes}
+
+
+def everything_stored():
+    rows = [row for model in apps.get_models() for row in model._base_manager.all()]
+    return serializers.serialize("json", rows)
+
+
+def test_the_database_and_the_log(api, provider, six_digits, caplog):
+    caplog.set_level(logging.DEBUG, logger="")
+    answers = []
+    for ending in [4567, *ENDINGS]:
+        response = api.post(
+            "/api/verifications/", {"phone": f"+7916123{ending:04d}"}, format="json"
+        )
+        answers.append(response.content.decode())
+    secrets = secrets_of(provider)
+    logged = "\n".join(f"{r.getMessage()} {vars(r)}" for r in caplog.records)
+    stored = everything_stored()
+    assert '"provider_message": "destAddr is not correct' in stored
+    for secret in secrets:
+        assert secret not in stored
+        assert secret not in logged
+        assert secret not in "\n".join(answers)
+    # What our own loggers say masks the number as well.
+    ours = [r for r in caplog.records if r.name.startswith("django_flashcall")]
+    assert ours
+    for record in ours:
+        assert "9161239" not in f"{record.getMessage()} {vars(record)}"
+
+
+@pytest.mark.parametrize("ending", [9901, 9906, 9908, 9910, 9900, 9924])
+def test_tracebacks_and_error_pages(provider, six_digits, rf, ending):
+    with pytest.raises(FlashcallError) as caught:
+        services.start(f"+7916123{ending}")
+    shown = "".join(
+        traceback.TracebackException(
+            caught.type, caught.value, caught.tb, capture_locals=True
+        ).format()
+    )
+    page = ExceptionReporter(rf.get("/"), caught.type, caught.value, caught.tb).get_traceback_html()
+    for secret in secrets_of(provider):
+        assert secret not in shown
+        assert secret not in page
+
+
+def test_a_wrong_guess_does_not_show_the_code_or_the_guess(provider, six_digits, rf, settings):
+    verification = services.start("+79161234567")
+    code = provider.last_call("+79161234567").code
+    guess = str(int(code[0]) ^ 1) + code[1:]
+    try:
+        services.check(verification, guess)
+    except FlashcallError as error:
+        frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown = "".join(
+        line
+        for frame in frames.stack
+        if "django_flashcall" in frame.filename
+        for line in frame.locals.values()
+    )
+    assert code not in shown
+    assert guess not in shown
+
+
+def test_representations(provider, six_digits):
+    backend = get_backend("default")
+    verification = services.start("+79161234567")
+    shown = repr([backend, vars(backend), verification, vars(verification.newest_call)])
+    for secret in secrets_of(provider):
+        assert secret not in shown
+
+
+def test_models_mask_the_number(outbox):
+    verification = services.start("+79161234567")
+    for row in (verification, verification.phone, verification.newest_call):
+        assert "916123" not in str(row)
+        assert "916123" not in repr(row)
