@@ -1,5 +1,7 @@
 """How many data statements the services need, whatever happened before."""
 
+import contextlib
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -20,10 +22,8 @@ def statements():
 
     def run(function, *args, **kwargs):
         with CaptureQueriesContext(connection) as captured:
-            try:
+            with contextlib.suppress(WrongCode):
                 function(*args, **kwargs)
-            except WrongCode:
-                pass
         data = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
         return [query["sql"] for query in captured if query["sql"].startswith(data)]
 

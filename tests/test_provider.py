@@ -106,7 +106,9 @@ def test_each_error_code(api, provider, code):
     assert (again.json()["error_code"] == "cooldown") == (call_status == "unknown")
 
 
-@pytest.mark.parametrize("ending", [9920, 9921, 9922, 9923, 9925, 9926, 9931, 9932, 9933, 9934, 9935])
+@pytest.mark.parametrize(
+    "ending", [9920, 9921, 9922, 9923, 9925, 9926, 9931, 9932, 9933, 9934, 9935]
+)
 def test_after_an_unknown_outcome_the_right_code_verifies(api, provider, ending):
     response = start(api, ending)
     assert response.status_code == 201

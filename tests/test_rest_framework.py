@@ -187,7 +187,12 @@ def test_a_cooldown(api, outbox):
     ("answer", "status", "field", "word"),
     [
         (NumberRejected("destAddr is not correct", code=8), 400, "phone", "invalid_destination"),
-        (Misconfigured("Invalid password", code=6), 503, "non_field_errors", "provider_unavailable"),
+        (
+            Misconfigured("Invalid password", code=6),
+            503,
+            "non_field_errors",
+            "provider_unavailable",
+        ),
     ],
 )
 def test_errors_of_the_provider(api, backend, answer, status, field, word):  # noqa: F811

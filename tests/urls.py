@@ -1,0 +1,7 @@
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("api/", include("django_flashcall.rest_framework.urls")),
+    path("admin/", admin.site.urls),
+]
