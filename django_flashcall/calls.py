@@ -67,7 +67,7 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
         # its frames may hold the code, so that the record has the type and the line alone.
         frame = traceback.extract_tb(bug.__traceback__)[-1]
         name, place = type(bug).__name__, f"{frame.filename}:{frame.lineno}"
-        logger.error("A backend raised %s at %s.", name, place, extra=_context(call))  # noqa: TRY400
+        logger.error("A backend raised %s at %s.", name, place, extra=_context(call))
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)

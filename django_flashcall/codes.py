@@ -51,5 +51,6 @@ def matches(code: str, verification: UUID, kept: str) -> bool:
     if not kept:
         return False
     keys: Iterable[Any] = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    # A list, so that every key is tried and the time does not tell which one fitted.
-    return any([constant_time_compare(digest(code, verification, key=key), kept) for key in keys])
+    # Every key is tried, so that the time does not tell which one fitted.
+    found = [constant_time_compare(digest(code, verification, key=key), kept) for key in keys]
+    return any(found)

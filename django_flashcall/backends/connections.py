@@ -108,6 +108,12 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_TimedReader(sock, self.fp.detach()))
 
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 logs headers that it cannot parse, and a server may echo our secrets in them.
+        self.msg.defects.clear()
+        self.msg.set_payload(None)
+
 
 class _Connection(HTTPConnection):
     response_class = _Response
@@ -223,7 +229,7 @@ def _addresses(host: str, port: int, seconds: float) -> list[tuple[str, int]]:
             family = allowed_gai_family()
             known = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
             found.set_result([(str(address[0]), port) for *_, address in known])
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+        except Exception as error:
             found.set_exception(error)
 
     threading.Thread(target=look_up, name="flashcall-lookup", daemon=True).start()

@@ -208,7 +208,7 @@ class HTTPBackend(BaseBackend):
                 with self._session.ask(wire, exchange) as response:
                     status = response.status_code
                     return Answer(status, _body(response))
-            except Exception as error:  # noqa: BLE001 - see above
+            except Exception as error:
                 if status is not None:
                     return Answer(status, None)
                 causes = list(_causes(error))

@@ -52,6 +52,7 @@ def is_url(value: Any) -> bool:
         return False
     try:
         parts = urlsplit(value)
+        (parts.hostname or "").encode("idna")
         requests.Request("POST", value).prepare()
         return (
             parts.scheme in ("http", "https")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.contrib.auth import get_user_model, password_validation
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -40,7 +40,7 @@ def visitor(request: Request) -> dict[str, Any]:
 class _TypedField(serializers.Field[Any, Any, Any, Any]):
     """A string, or a number for those who forget the quotes; an empty one is judged like any."""
 
-    default_error_messages = {"invalid": _("Not a valid string.")}
+    default_error_messages: ClassVar[Any] = {"invalid": _("Not a valid string.")}
 
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, bool) or not isinstance(data, (str, int)):
