@@ -21,9 +21,8 @@ def statements():
     """Run something and return its data statements, without BEGIN, SAVEPOINT and the like."""
 
     def run(function, *args, **kwargs):
-        with CaptureQueriesContext(connection) as captured:
-            with contextlib.suppress(WrongCode):
-                function(*args, **kwargs)
+        with CaptureQueriesContext(connection) as captured, contextlib.suppress(WrongCode):
+            function(*args, **kwargs)
         data = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
         return [query["sql"] for query in captured if query["sql"].startswith(data)]
 
