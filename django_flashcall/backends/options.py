@@ -75,7 +75,7 @@ def is_local(url: str) -> bool:
 
 def is_verification(value: Any) -> bool:
     """Whether it is True, or the path of a file or directory of CA certificates; never False."""
-    if value is True or not isinstance(value, str):
+    if not is_text(value):
         return value is True
     path = Path(value)
     try:
