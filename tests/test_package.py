@@ -1,0 +1,87 @@
+"""The wheel: what is in it, and that a site in an empty environment verifies a number with it."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+SITE = '''
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="a key",
+    USE_TZ=True,
+    INSTALLED_APPS=[
+        "django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "django_flashcall",
+    ],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    FLASHCALL={
+        "BACKENDS": {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}}
+    },
+)
+django.setup()
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+call_command("check")
+call_command("migrate", verbosity=0)
+
+from django_flashcall import services
+from django_flashcall.backends.locmem import outbox
+
+verification = services.start("8 (916) 123-45-67")
+token = services.check(verification, outbox[0].code)
+ann = get_user_model().objects.create_user(username="ann")
+phone = services.redeem(token, user=ann)
+print(phone.number, phone.owner, django_flashcall.__file__)
+'''.replace("import django\n", "import django\nimport django_flashcall\n", 1)
+
+
+def run(*command, **kwargs):
+    # Nothing of this checkout and of this environment is to be found by the new one.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DJANGO"))}
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, check=False, **kwargs
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_what_is_in_the_wheel(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    source = ROOT / "django_flashcall"
+    wanted = {
+        str(path.relative_to(ROOT))
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    assert "django_flashcall/py.typed" in wanted
+    assert "django_flashcall/migrations/0001_initial.py" in wanted
+    assert {name for name in names if ".dist-info/" not in name} == wanted
+
+
+def test_a_site_verifies_a_number_with_the_wheel(wheel, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    script = tmp_path / "verify.py"
+    script.write_text(SITE)
+    said = run(python, "-I", "-W", "error::DeprecationWarning", script, cwd=tmp_path)
+    assert "+79161234567 ann" in said
+    assert str(tmp_path / "venv") in said
