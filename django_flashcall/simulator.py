@@ -776,12 +776,8 @@ def _report_date(time: datetime) -> str:
     return time.astimezone(_MOSCOW).strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until interrupted and print every call; `arguments` are those of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m django_flashcall.simulator",
-        description="The provider's FlashingCall API on a local port. Nobody is called.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `serve` to a command line."""
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes any free port")
     parser.add_argument("--login", default="demo", help="with -voice added: an account for voice")
@@ -789,17 +785,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--six-digits", action="store_true", help="enable codes of six digits")
     parser.add_argument("--report-url", default="", help="post delivery reports there")
     parser.add_argument("--report-delay", type=float, default=3.0, help="seconds to the final one")
-    options = parser.parse_args(arguments)
+
+
+def serve(options: Mapping[str, Any]) -> None:
+    """Serve until interrupted and print every call; `options` are those of `add_arguments`."""
     simulator = Simulator(
         [
-            Account(options.login, options.password, six_digits=options.six_digits),
-            Account(f"{options.login}-voice", options.password, voice=True),
+            Account(options["login"], options["password"], six_digits=options["six_digits"]),
+            Account(f"{options['login']}-voice", options["password"], voice=True),
         ],
-        host=options.host,
-        port=options.port,
-        report_url=options.report_url,
+        host=options["host"],
+        port=options["port"],
+        report_url=options["report_url"],
         auto_reports=True,
-        report_delay=options.report_delay,
+        report_delay=options["report_delay"],
     )
     with contextlib.suppress(KeyboardInterrupt), simulator:
         print(f"The provider's API: {simulator.url} (GET {simulator.url}calls)", flush=True)
@@ -807,6 +806,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             call = simulator.wait_for_call(n, timeout=None)
             said = f'says "{call.spoken}"' if call.voice else "hangs up"
             print(f"{call.calling_number} calls {call.number} and {said}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve from the command line; `arguments` are those of the process if omitted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m django_flashcall.simulator",
+        description="The provider's FlashingCall API on a local port. Nobody is called.",
+    )
+    add_arguments(parser)
+    serve(vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

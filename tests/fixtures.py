@@ -81,9 +81,17 @@ def provider(simulator: Simulator, configure: Callable[..., None]) -> Simulator:
 
 
 @pytest.fixture
-def unused_tcp_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def unused_tcp_port_factory() -> Callable[[], int]:
+    """Gives ports that nobody listens on."""
+
+    def port() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+
+    return port
+
+
+@pytest.fixture
+def unused_tcp_port(unused_tcp_port_factory: Callable[[], int]) -> int:
+    return unused_tcp_port_factory()

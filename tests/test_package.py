@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-SITE = '''
+SITE = """
 import django
 from django.conf import settings
 
@@ -42,7 +42,7 @@ token = services.check(verification, outbox[0].code)
 ann = get_user_model().objects.create_user(username="ann")
 phone = services.redeem(token, user=ann)
 print(phone.number, phone.owner, django_flashcall.__file__)
-'''.replace("import django\n", "import django\nimport django_flashcall\n", 1)
+""".replace("import django\n", "import django\nimport django_flashcall\n", 1)
 
 
 def run(*command, **kwargs):

@@ -112,7 +112,7 @@ class _Response(http.client.HTTPResponse):
         super().begin()
         # urllib3 logs headers that it cannot parse, and a server may echo our secrets in them.
         self.msg.defects.clear()
-        self.msg.set_payload(None)
+        self.msg.set_payload("")
 
 
 class _Connection(HTTPConnection):

@@ -1,0 +1,88 @@
+"""A site that uses django-flashcall, with the simulator in the provider's place."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).parent.parent
+
+SECRET_KEY = "of the demo alone: make your own"
+DEBUG = True
+ALLOWED_HOSTS = ["*"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_flashcall",
+    "example",
+]
+
+# What this site adds for its phone numbers. `manage.py demo` serves the provider at these URLs.
+PROVIDER = os.environ.get("DEMO_PROVIDER", "http://127.0.0.1:8800/")
+FLASHCALL = {
+    "BACKENDS": {
+        "default": {
+            "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
+            "OPTIONS": {"url": PROVIDER, "login": "demo", "password": "demo"},
+        },
+        "voice": {
+            "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
+            "OPTIONS": {"url": PROVIDER, "login": "demo-voice", "password": "demo"},
+        },
+    },
+    "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
+    "COOLDOWN": 10,
+}
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "example.urls"
+STATIC_URL = "static/"
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ru", "Русский")]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("DEMO_DATABASE", BASE_DIR / "db.sqlite3"),
+        "OPTIONS": {"timeout": 20},
+    }
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
