@@ -98,14 +98,14 @@ def answering(*answers):
     return behave
 
 
-def sending(*pieces, forever=None):
+def sending(*pieces, forever=None, seconds=0.02):
     """Return a behaviour: these pieces, then one for ever or the end of the connection."""
 
     def behave(server, connection):
         server.read(connection)
         connection.sendall(b"".join(pieces))
         if forever is not None:
-            server.until_stopped(connection, itertools.repeat(forever))
+            server.until_stopped(connection, itertools.repeat(forever), seconds)
 
     return behave
 

@@ -442,12 +442,22 @@ class TestProxies:
 
         with Server(behave) as proxy:
             monkeypatch.setenv("https_proxy", proxy.url)
-            error = outcome(backend("https://provider.test/", timeout=SOON))
-            assert certainly_not_placed(error)
+            # With time left for another attempt: TLS has the time of connecting, no more.
+            subject = backend("https://provider.test/", connect_timeout=0.1, retries=1)
+            assert certainly_not_placed(outcome(subject))
+            assert proxy.connections == 2
 
     def test_a_socks_proxy_is_the_operators(self, backend, monkeypatch):
         monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
-        assert isinstance(outcome(backend("http://provider.test/")), Misconfigured)
+        error = outcome(backend("http://provider.test/"))
+        assert isinstance(error, Misconfigured)
+        assert "InvalidProxyURL" in error.description
+
+    def test_a_proxy_that_makes_no_sense_is_not(self, backend, monkeypatch):
+        with Server(sending(b"HTTP/1.1 abc\r\n\r\n")) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            error = outcome(backend("https://provider.test/", retries=0))
+            assert certainly_not_placed(error)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -469,6 +479,7 @@ FAULTS = {
     "a body without a length that drips": sending(OK, b"\r\n", forever=b" "),
     "chunks that drip": sending(OK, b"Transfer-Encoding: chunked\r\n\r\n", forever=b"1\r\n \r\n"),
     "an interim answer for ever": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a flood": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 100, seconds=0),
     "resets": lambda server, connection: (server.read(connection), reset(connection)),
     "resets before it reads": lambda server, connection: reset(connection),
 }
@@ -497,6 +508,16 @@ class TestLost:
             sending(b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n", forever=b"")
         ) as server:
             assert isinstance(outcome(backend(server.url, timeout=SOON)), Misconfigured)
+
+    def test_a_slow_answer_is_no_slow_connection(self, backend):
+        def behave(server, connection):
+            server.read(connection)
+            for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n", b"4", b"2"):
+                server.stop.wait(0.1)
+                connection.sendall(piece)
+
+        with Server(behave) as server:
+            assert outcome(backend(server.url, connect_timeout=0.05)) == Receipt("42")
 
     def test_it_is_asked_again_where_the_provider_drops_repeats(self, backend, pauses):
         turns = itertools.count()
@@ -552,12 +573,15 @@ class TestLength:
 
         with Server(behave) as server:
             # With the default time-out: it is the length, not the time, that ends it.
-            assert isinstance(outcome(backend(server.url)), UnknownOutcome)
+            error = outcome(backend(server.url))
+            assert isinstance(error, UnknownOutcome)
+            assert error.http_status in (200, 302)
             assert hung_up.wait(WATCHDOG)
 
-    def test_headers_that_make_no_sense_are_not_logged(self, backend, caplog):
+    @pytest.mark.parametrize("headers", [b"Echo 7391 of it\r\nX: 7391", b" 7391\r\nX: 7391"])
+    def test_headers_that_make_no_sense_are_not_logged(self, backend, caplog, headers):
         caplog.set_level(0)
-        with Server(sending(OK, b"Echo 7391 of it\r\nX: 7391\r\n\r\n42")) as server:
+        with Server(sending(OK, headers, b"\r\n\r\n42")) as server:
             assert outcome(backend(server.url)) == Receipt("42")
         assert "7391" not in caplog.text
 

@@ -45,6 +45,15 @@ BACKOFF = 0.25
 USEFUL_SECONDS = 0.5
 """A retry with less than this left would only be cut off, and then nobody knows what it did."""
 
+MENDABLE = (
+    ssl.SSLCertVerificationError,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    UnicodeError,
+)
+"""Why there is no connection, where later is no better: a certificate, the URL, a proxy's URL."""
+
 logger = logging.getLogger("django_flashcall.backends")
 
 _sleep = time.sleep
@@ -215,9 +224,7 @@ class HTTPBackend(BaseBackend):
                 reason = _words(causes[-1])
                 if exchange.left:
                     return Lost(reason)
-                # ValueError: an URL of a provider or a proxy that is none.
-                kinds = ssl.SSLCertVerificationError, ValueError
-                return NotSent(reason, any(isinstance(cause, kinds) for cause in causes))
+                return NotSent(reason, any(isinstance(cause, MENDABLE) for cause in causes))
 
     def _verdict(
         self, answer: Answer | NotSent | Lost, call: CallRequest, *, repeated: bool
