@@ -479,7 +479,7 @@ FAULTS = {
     "a body without a length that drips": sending(OK, b"\r\n", forever=b" "),
     "chunks that drip": sending(OK, b"Transfer-Encoding: chunked\r\n\r\n", forever=b"1\r\n \r\n"),
     "an interim answer for ever": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "a flood": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 100, seconds=0),
+    "a flood": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, seconds=0),
     "resets": lambda server, connection: (server.read(connection), reset(connection)),
     "resets before it reads": lambda server, connection: reset(connection),
 }
