@@ -88,6 +88,7 @@ def _failed(call: Call, error: ProviderError, before: datetime | None) -> Flashc
         error_code=refusal.error_code if refusal else "",
         provider_code=error.code,
         provider_message=error.description,
+        must_mend=isinstance(error, Misconfigured),
     )
     _log(call, error)
     if error.may_have_been_placed:

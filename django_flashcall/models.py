@@ -1,4 +1,4 @@
-"""What is kept: numbers, verifications, calls and attempts. Of a code, only a keyed digest."""
+"""What is kept: numbers, verifications, calls, attempts, reports, rules. Of a code, a digest."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from . import phones
 from .conf import FLASH_CALL, VOICE_CODE, conf
+
+LONGEST_RANGE = 9
+"""Characters of a prefix, the plus included, that may be shown: a longer one is a number's own."""
 
 
 class Channel(models.TextChoices):
@@ -43,7 +47,11 @@ class Phone(models.Model):
     class Meta:
         verbose_name = _("phone")
         verbose_name_plural = _("phones")
-        permissions: ClassVar = [("view_number", "Can see whole phone numbers")]
+        permissions: ClassVar = [
+            ("view_number", "Can see whole phone numbers"),
+            ("block_phone", "Can block phones and let them try again"),
+            ("forget_phone", "Can erase what is known of a phone"),
+        ]
 
     def __str__(self) -> str:
         return self.masked
@@ -101,6 +109,14 @@ class Verification(models.Model):
     expires_at = models.DateTimeField(_("expires"))
     verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
     redeemed_at = models.DateTimeField(_("redeemed"), null=True, blank=True)
+    redeemed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("redeemed by"),
+    )
 
     class Meta:
         verbose_name = _("verification")
@@ -198,6 +214,9 @@ class Call(models.Model):
     )
     provider_code = models.IntegerField(_("provider's error"), null=True, blank=True)
     provider_message = models.CharField(_("provider's words"), max_length=300, blank=True)
+    must_mend = models.BooleanField(_("the operator must mend it"), default=False)
+    mcc_mnc = models.CharField(_("operator"), max_length=6, blank=True)
+    price = models.DecimalField(_("price"), max_digits=12, decimal_places=4, null=True, blank=True)
     code_digest = models.CharField(max_length=64, blank=True, editable=False)
     network = models.CharField(_("network"), max_length=43, blank=True)
     is_test = models.BooleanField(_("test number"), default=False)
@@ -213,10 +232,20 @@ class Call(models.Model):
             models.Index(fields=["status", "-created_at"], name="flashcall_call_status"),
             models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
             models.Index(fields=["channel", "-created_at"], name="flashcall_call_channel"),
+            models.Index(fields=["error_code", "-created_at"], name="flashcall_call_reason"),
+        ]
+        permissions: ClassVar = [
+            ("export_call", "Can export calls"),
+            ("place_test_call", "Can place a test call"),
         ]
 
     def __str__(self) -> str:
         return self.reference.hex
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long the provider took to answer; None while it has not."""
+        return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
     def newest(cls, verification: uuid.UUID, *, placed: bool = False) -> Call | None:
@@ -254,3 +283,106 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verification_id} {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class DeliveryReport(models.Model):
+    """What the provider said of a call later; each outcome of a call once."""
+
+    class Outcome(models.TextChoices):
+        SENT = "sent", _("sent")
+        UNDELIVERED = "undelivered", _("not delivered")
+        DELIVERED = "delivered", _("delivered")
+
+    call = models.ForeignKey(
+        Call,
+        on_delete=models.CASCADE,
+        related_name="reports",
+        verbose_name=_("call"),
+        db_index=False,  # the constraint's index begins with it
+    )
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
+    error_code = models.CharField(_("reason"), max_length=32, blank=True)
+    provider_code = models.IntegerField(_("provider's error"), null=True, blank=True)
+    mcc_mnc = models.CharField(_("operator"), max_length=6, blank=True)
+    price = models.DecimalField(_("price"), max_digits=12, decimal_places=4, null=True, blank=True)
+    submitted_at = models.DateTimeField(_("submitted"), null=True, blank=True)
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+    created_at = models.DateTimeField(_("received"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("delivery report")
+        verbose_name_plural = _("delivery reports")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["call", "outcome"], name="flashcall_report_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.call_id} {self.outcome}"
+
+
+class Rule(models.Model):
+    """Who may or may not be called, and through which channel: effective at once.
+
+    The longest prefix that fits a number decides; a country is shorter than any prefix, and denying
+    beats allowing at the same length. A denied channel places no calls at all.
+    """
+
+    class Action(models.TextChoices):
+        ALLOW = "allow", _("allow")
+        DENY = "deny", _("deny")
+
+    action = models.CharField(_("action"), max_length=8, choices=Action.choices)
+    prefix = models.CharField(
+        _("number or its beginning"),
+        max_length=16,
+        blank=True,
+        db_index=True,
+        help_text=_("With the plus and the country code, for example +7916 or +79161234567."),
+    )
+    country = models.CharField(
+        _("country"), max_length=2, blank=True, help_text=_("Two letters, for example RU.")
+    )
+    channel = models.CharField(
+        _("channel"),
+        max_length=16,
+        choices=Channel.choices,
+        blank=True,
+        help_text=_("Denied, it places no calls at all until the rule is deleted."),
+    )
+    note = models.CharField(_("note"), max_length=300, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("made by"),
+    )
+    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("rule")
+        verbose_name_plural = _("rules")
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=(
+                    (~Q(prefix="") & Q(country="", channel=""))
+                    | (~Q(country="") & Q(prefix="", channel=""))
+                    | (~Q(channel="") & Q(prefix="", country="", action="deny"))
+                ),
+                name="flashcall_rule_target",
+                violation_error_message=_(
+                    "Name one of these: a number or its beginning, a country, or a channel to deny."
+                ),
+            ),
+            models.UniqueConstraint(
+                fields=["prefix", "country", "channel", "action"], name="flashcall_rule_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        target = self.country or self.channel or self.prefix
+        if len(self.prefix) > LONGEST_RANGE:
+            target = phones.mask(self.prefix)
+        return f"{self.get_action_display()} {target}"

@@ -9,6 +9,7 @@ is raised after the transaction that counted it, never out of it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,13 +18,14 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import calls, codes, limits, phones, signals, tokens, visitors
+from . import calls, codes, limits, phones, rules, signals, tokens, visitors
 from .conf import Purpose, conf
 from .exceptions import (
     AlreadyVerified,
     FlashcallError,
     InvalidCode,
     InvalidValue,
+    ProviderUnavailable,
     TooManyAttempts,
     TooManyCalls,
     VerificationCancelled,
@@ -79,10 +81,8 @@ def start(
     """
     number = phones.parse(phone)
     serves = _purpose(purpose)
-    channel = _channel(channel, serves)
     test_code = conf.TEST_NUMBERS.get(number)
-    if test_code is None:
-        phones.check_allowed(number)
+    channel = _channel(channel, serves, _stopped(number))
     # Read outside the transaction, which then begins with a write: SQLite refuses to turn a
     # transaction that has read into one that writes while another writes.
     row = Phone.objects.filter(number=number).first() or Phone(number=number)
@@ -133,7 +133,8 @@ def resend(
         RuntimeError: called inside a transaction.
     """
     serves = _purpose(verification.purpose)
-    channel = _channel(channel or verification.channel, serves)
+    stopped = _stopped(verification.phone.number)
+    channel = _channel(channel or verification.channel, serves, stopped)
     now = timezone.now()
     network = visitors.network(ip)
     with _counting():
@@ -230,13 +231,21 @@ def _purpose(name: str) -> Purpose:
         raise InvalidValue(_("There is no such purpose."), field="purpose") from None
 
 
-def _channel(name: str | None, purpose: Purpose) -> str:
+def _stopped(number: str) -> Collection[str]:
+    """Refuse a number that must not be called; return the channels that operators have stopped."""
+    if number in conf.TEST_NUMBERS:
+        return ()  # it is not called at all
+    return rules.check_allowed(number).stopped
+
+
+def _channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
     offered = conf.channels_for(purpose)
-    if name is None and offered:
-        return offered[0]
-    if name not in offered:
+    if name is not None and name not in offered:
         raise InvalidValue(_("This way of calling is not offered."), field="channel")
-    return str(name)
+    working = [channel for channel in offered if channel not in stopped]
+    if not working or (name is not None and name not in working):
+        raise ProviderUnavailable
+    return name or working[0]
 
 
 def _with_phone() -> QuerySet[Verification]:

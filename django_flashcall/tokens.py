@@ -97,6 +97,7 @@ def redeem(
             _refuse_taken(phone, account)
             _own(phone, account)
             _fill(account, phone.number)
+            _remember(verification, account)
         _announce(phone, account, verification)
     return phone
 
@@ -130,6 +131,7 @@ def sign_up(
         _refuse_taken(phone)
         account = create_user(phone.number)
         _own(phone, account)
+        _remember(verification, account)
         _announce(phone, account, verification)
     return account, phone
 
@@ -190,6 +192,12 @@ def _own(phone: Phone, account: Account) -> None:
     if not free.update(owner=account):
         raise PhoneTaken
     phone.owner = account
+
+
+def _remember(verification: Verification, account: Account) -> None:
+    """Write down who redeemed it, for the admin."""
+    Verification.objects.filter(pk=verification.pk).update(redeemed_by=account)
+    verification.redeemed_by = account
 
 
 def _announce(phone: Phone, user: Account, verification: Verification) -> None:

@@ -110,6 +110,11 @@ def sending(*pieces, forever=None, seconds=0.02):
     return behave
 
 
+def arrived(connection):
+    """Wait until something of the request is there, and leave it unread."""
+    connection.recv(1, socket.MSG_PEEK)
+
+
 def reset(connection):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

@@ -22,7 +22,7 @@ from django_flashcall.exceptions import (
 )
 from django_flashcall.redaction import Secret
 
-from .raw_server import WATCHDOG, Server, answer, answering, reset, sending
+from .raw_server import WATCHDOG, Server, answer, answering, arrived, reset, sending
 
 CALL = CallRequest("+79161234567", Secret("7391"), "5f" * 16, "flash_call")
 
@@ -481,7 +481,7 @@ FAULTS = {
     "an interim answer for ever": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a flood": sending(forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, seconds=0),
     "resets": lambda server, connection: (server.read(connection), reset(connection)),
-    "resets before it reads": lambda server, connection: reset(connection),
+    "resets before it reads": lambda server, connection: (arrived(connection), reset(connection)),
 }
 
 
