@@ -71,6 +71,7 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
     if error is not None:
         refusal = _failed(call, error, before)
@@ -172,13 +173,16 @@ def _log(call: Call, error: ProviderError) -> None:
         error.description,
         extra=_context(call),
     )
+    signals.provider_trouble.send_robust(Call, call=call, error=error)
 
 
-def _context(call: Call) -> dict[str, str]:
+def _context(call: Call) -> dict[str, Any]:
     """What log records say of a call: enough to find its row, no number and no code."""
     return {
         "verification": str(call.verification_id),
         "call": call.reference.hex,
         "backend": call.backend,
         "phone": call.phone.masked,
+        "outcome": str(call.status),
+        "duration": call.took.total_seconds() if call.took else None,
     }

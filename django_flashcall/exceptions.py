@@ -278,3 +278,7 @@ class UnknownOutcome(ProviderError):
     """
 
     may_have_been_placed = True
+
+
+class MalformedReport(Exception):
+    """What came to the address for delivery reports is not what the provider sends."""

@@ -50,12 +50,15 @@ def reserve(phone: Phone, network: str, now: datetime) -> datetime | None:
         if cooldown := conf.COOLDOWN:
             cooled = Q(last_called_at__lte=now - timedelta(seconds=cooldown))
             free &= Q(last_called_at=None) | cooled
-        if not Phone.objects.filter(free, pk=phone.pk).update(last_called_at=now):
-            phone.refresh_from_db()
-            waits = phone.waits_until is not None and phone.waits_until > now
+        if Phone.objects.filter(free, pk=phone.pk).update(last_called_at=now):
+            phone.last_called_at = now
+        elif (kept := Phone.objects.filter(number=phone.number).first()) is not None:
+            waits = kept.waits_until is not None and kept.waits_until > now
             refusal = TooManyCalls if waits else Cooldown
-            raise refusal(retry_after=retry_after(phone, network, now))
-        phone.last_called_at = now
+            raise refusal(retry_after=retry_after(kept, network, now))
+        else:  # erased since it was read
+            phone.pk = None
+            _insert(phone, now)
     limit = conf.CALLS_PER_PHONE.number
     count = _calls(phone, now).aggregate(
         all=Count("pk"), near=Count("pk", filter=Q(network=network))

@@ -1,4 +1,4 @@
-"""The conductor: start, resend, check, cancel and redeem, for a site's own code and for our faces.
+"""The conductor: start, resend, check, cancel, redeem, for a site's own code and for our faces.
 
 Three rules shape every function. Rows that count or tell of a call are committed before the
 provider is asked, and no transaction is open while we wait for it: `start`, `resend` and `check`
@@ -35,6 +35,7 @@ from .exceptions import (
 )
 from .models import Attempt, Call, Phone, Verification
 from .redaction import Secret
+from .reports import record_report
 from .tokens import Person, create_user, read_token, redeem, sign_up
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "create_user",
     "find",
     "read_token",
+    "record_report",
     "redeem",
     "resend",
     "sign_up",
@@ -191,7 +193,7 @@ def cancel(verification: Verification) -> None:
         pending = _pending(verification, timezone.now())
         if pending.update(state=Verification.State.CANCELLED):
             verification.erase_codes()
-    verification.refresh_from_db()
+    verification.refresh_from_db(from_queryset=_with_phone())
 
 
 def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:
@@ -315,7 +317,10 @@ def _evaluate(verification: Verification, code: str, ip: str | None) -> bool:
 
 def _refusal(verification: Verification, network: str, *, on_form: bool = False) -> FlashcallError:
     """Return why a verification can do no more, as its row says now."""
-    verification.refresh_from_db(from_queryset=_with_phone())
+    try:
+        verification.refresh_from_db(from_queryset=_with_phone())
+    except Verification.DoesNotExist:
+        return VerificationNotFound()  # erased since it was read
     refusal: FlashcallError
     match verification.status:
         case Verification.State.VERIFIED | Verification.State.REDEEMED:

@@ -11,6 +11,17 @@ call_placed = Signal()
 call_failed = Signal()
 """A call was not placed. ``call`` is the row, ``error`` the `exceptions.ProviderError`."""
 
+provider_trouble = Signal()
+"""The site's operator must mend something, or no call is placed: credentials, address, account.
+
+Sent once per cause and ten minutes, as it is logged. ``sender`` is `Call`, ``call`` the row,
+``error`` the `exceptions.Misconfigured`."""
+
+delivery_reported = Signal()
+"""The provider said what became of a call; each outcome of a call is told once, in any order.
+
+``sender`` is `Call`, ``call`` the row as it is now, ``report`` the `DeliveryReport`."""
+
 phone_verified = Signal()
 """The right code was typed. ``sender`` is `Verification`, ``verification`` the row."""
 
