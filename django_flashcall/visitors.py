@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from typing import NamedTuple
 
 from django.http import HttpRequest
 
@@ -11,6 +12,18 @@ from .conf import conf
 
 SESSION_KEY = "django_flashcall"
 """Where a session keeps the random value that ties verifications to it."""
+
+
+class Source(NamedTuple):
+    """Where a request comes from, as the limits count it; empty where it is not known.
+
+    Attributes:
+        network: an IPv4 address, or the /64 that an IPv6 subscriber holds at least (RFC 6177).
+        wide_network: the /48 around it, that a subscriber may hold; empty for IPv4.
+    """
+
+    network: str = ""
+    wide_network: str = ""
 
 
 def client_ip(request: HttpRequest) -> str | None:
@@ -49,17 +62,15 @@ def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
     return value
 
 
-def network(ip: str | None, *, ipv6_prefix: int = 64) -> str:
-    """Return what counts as one visitor: an IPv4 address, or an IPv6 network of `ipv6_prefix` bits.
-
-    A subscriber holds a whole /64 (RFC 6177), so that single IPv6 addresses are free to change.
-    """
+def source(ip: str | None) -> Source:
+    """Return what an address counts as: single IPv6 addresses are free to change."""
     address = _address(ip or "")
     if address is None:
-        return ""
+        return Source()
     if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, ipv6_prefix), strict=False))
+        return Source(str(address))
+    near, wide = (ipaddress.ip_network((address, bits), strict=False) for bits in (64, 48))
+    return Source(str(near), str(wide))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -36,21 +36,17 @@ def test_only_our_own_proxies_are_believed(settings, proxies, remote, forwarded,
 
 
 @pytest.mark.parametrize(
-    ("ip", "network"),
+    ("ip", "source"),
     [
-        ("203.0.113.9", "203.0.113.9"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:203.0.113.9", "203.0.113.9"),
-        (None, ""),
-        ("nonsense", ""),
+        ("203.0.113.9", ("203.0.113.9", "")),
+        ("2001:db8:1:2:3:4:5:6", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        ("::ffff:203.0.113.9", ("203.0.113.9", "")),
+        (None, ("", "")),
+        ("nonsense", ("", "")),
     ],
 )
-def test_a_visitor_is_an_address_or_a_network(ip, network):
-    assert visitors.network(ip) == network
-
-
-def test_wider_networks_can_be_asked_for():
-    assert visitors.network("2001:db8:1:2::1", ipv6_prefix=48) == "2001:db8:1::/48"
+def test_a_visitor_is_an_address_or_a_network(ip, source):
+    assert visitors.source(ip) == source
 
 
 def test_sessions_are_bound_by_a_random_value():
