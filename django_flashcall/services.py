@@ -19,7 +19,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import calls, codes, limits, phones, refusals, rules, signals, tokens, visitors
+from . import calls, codes, fraud, limits, phones, refusals, rules, signals, tokens, visitors
 from .conf import Purpose, conf
 from .exceptions import (
     AlreadyVerified,
@@ -94,6 +94,9 @@ def start(
     # transaction that has read into one that writes while another writes.
     row = Phone.objects.filter(number=number).first() or Phone(number=number)
     length = len(test_code) if test_code else serves.code_length
+    with _refusals(number, source, now):
+        if test_code is None:
+            fraud.check(row, source, now)
     with _refusals(number, source, now), _counting():
         reservation = limits.reserve(row, source, now)
         verification = Verification.objects.create(
@@ -144,6 +147,8 @@ def resend(
     source = visitors.source(ip)
     with _refusals(number, source, now):
         channel = _channel(channel or verification.channel, serves, _stopped(number))
+        if number not in conf.TEST_NUMBERS:
+            fraud.check(verification.phone, source, now)
     with _refusals(number, source, now), _counting():
         spent = _pending(verification, now).filter(calls_left__gt=0)
         resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)

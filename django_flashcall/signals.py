@@ -22,6 +22,14 @@ budget_spent = Signal()
 
 ``sender`` is `Refusal`; ``share`` in percent, ``spent`` and ``limit`` in calls."""
 
+fraud_suspected = Signal()
+"""The fraud guard refuses, or only suspects; each range and address is told once a day.
+
+``sender`` is `GuardDecision`, ``decision`` the row with its figures."""
+
+wrong_codes_rise = Signal()
+"""Far more wrong codes than usual, site-wide. ``wrong`` of the last day, ``usual`` of a day."""
+
 delivery_reported = Signal()
 """The provider said what became of a call; each outcome of a call is told once, in any order.
 

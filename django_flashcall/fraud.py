@@ -1,0 +1,283 @@
+"""The fraud guard: pumping shows as calls that nobody completes.
+
+Whoever earns from calls to a range of numbers has them placed by the thousand, from many addresses
+and slowly enough for every fixed limit. What gives it away is that nobody does what the call was
+for. So the guard weighs, for the range and for the address of a call, the calls that nobody
+completed against the numbers that did, and refuses where there are far more of the former than
+chance explains: more than a share that is usual there, by three standard deviations.
+
+The idea, that what is unverified is held against what is verified and against its own past, is that
+of Authgear's fraud protection; counting numbers by the day and redeemed tokens is ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, router, transaction
+from django.db.models import Case, Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, When
+from django.db.models.functions import TruncDate
+
+from . import phones, signals
+from .conf import conf
+from .exceptions import TooManyCalls
+from .models import Attempt, Call, GuardDecision, Phone, Refusal, Verification
+from .visitors import Source
+
+logger = logging.getLogger("django_flashcall")
+
+DAY = timedelta(days=1)
+MEMORY = timedelta(days=14)
+"""How long a range is remembered; an address changes hands, and is remembered for a day."""
+
+PATIENCE = timedelta(minutes=10)
+"""Calls younger than this prove nothing: the person may still be typing."""
+
+TRIES = 3
+"""Calls of one number and day that count: who has bad luck asks again, and is one person."""
+
+FLOOR_OF_DAY = 8
+"""Uncompleted calls of a day that are never suspicious, however few are completed."""
+
+FLOOR_OF_MEMORY = 24
+"""The same of `MEMORY`."""
+
+USUAL_SHARE = 0.5
+"""The share of uncompleted calls that is borne where nothing better is known of the past."""
+
+LOWEST_SHARE = 0.25
+"""The share that is borne everywhere."""
+
+DEVIATIONS = 3
+"""Standard deviations above the usual share: chance exceeds that once in 700 cases."""
+
+ASK_AGAIN = timedelta(hours=1)
+"""What a refused visitor is told to wait."""
+
+Scope = GuardDecision.Scope
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What speaks against and for a range or an address.
+
+    Attributes:
+        unverified: calls that nobody completed, at most `TRIES` of a number and day.
+        honest: numbers that did what they came for, once a day.
+    """
+
+    unverified: int = 0
+    honest: int = 0
+
+    def add(self, calls: int, *, honest: bool) -> None:
+        """Weigh the calls of one number on one day."""
+        if honest:
+            self.honest += 1
+            # More than a person needs: somebody completes codes on numbers of his own.
+            self.unverified += max(0, calls - TRIES)
+        else:
+            self.unverified += min(calls, TRIES)
+
+    def allowed(self, floor: int, share: float) -> int:
+        """Return how many uncompleted calls are usual among so many."""
+        calls = self.unverified + self.honest
+        expected = share * calls + DEVIATIONS * math.sqrt(share * (1 - share) * calls)
+        return max(floor, math.floor(expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Why calls to a range or from an address should be refused."""
+
+    scope: GuardDecision.Scope
+    value: str
+    evidence: Evidence
+    allowed: int
+
+
+def check(phone: Phone, source: Source, now: datetime) -> None:
+    """Refuse a call to a range or from an address where pumping shows; one query where none does.
+
+    Args:
+        phone: the number, saved or not; one that somebody owns is not held to its range's account.
+        source: where the request comes from.
+        now: the moment of the call.
+
+    Raises:
+        TooManyCalls: the guard's mode is ``deny`` and nobody has overruled it.
+    """
+    mode = conf.FRAUD_GUARD
+    if mode == "off":
+        return
+    for suspicion in _suspicions(phone, source, now):
+        if not _is_overruled(suspicion, now):
+            _record(suspicion, now, denied=mode == "deny")
+            if mode == "deny":
+                raise TooManyCalls(
+                    retry_after=int(ASK_AGAIN.total_seconds()), scope=Refusal.Scope.GUARD
+                )
+
+
+def _suspicions(phone: Phone, source: Source, now: datetime) -> Iterable[Suspicion]:
+    prefix = "" if phone.owner_id else phones.prefix(phone.number)
+    past, today, address = Evidence(), Evidence(), Evidence()
+    for row in _evidence(prefix, source.network, now):
+        honest = bool(row["is_honest"])
+        if prefix and row["prefix"] == prefix:
+            (today if row["is_recent"] else past).add(row["calls"], honest=honest)
+        if source.network and row["network"] == source.network and row["is_recent"]:
+            address.add(row["calls"], honest=honest)
+    share = _usual_share(past)
+    whole = Evidence(past.unverified + today.unverified, past.honest + today.honest)
+    for scope, value, evidence, allowed in (
+        (Scope.PREFIX, prefix, today, today.allowed(FLOOR_OF_DAY, share)),
+        (Scope.PREFIX, prefix, whole, whole.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)),
+        (
+            Scope.ADDRESS,
+            source.network,
+            address,
+            address.allowed(FLOOR_OF_DAY, USUAL_SHARE),
+        ),
+    ):
+        if evidence.unverified > allowed:
+            yield Suspicion(scope, value, evidence, allowed)
+
+
+def _usual_share(past: Evidence) -> float:
+    """Return the share of uncompleted calls that is borne: half more than there was before.
+
+    Twenty imagined calls with the usual share keep a short past from deciding.
+    """
+    calls = past.unverified + past.honest
+    share = (past.unverified + 20 * USUAL_SHARE) / (calls + 20)
+    return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
+
+
+def _evidence(prefix: str, network: str, now: datetime) -> QuerySet[Call, dict[str, Any]]:
+    """Return the calls that count, by number and day, with whether the number was honest."""
+    wanted = Q(pk=None)
+    if prefix:
+        wanted |= Q(prefix=prefix, created_at__gt=now - MEMORY)
+    if network:
+        wanted |= Q(network=network, created_at__gt=now - DAY)
+    return by_number_and_day(Call.objects.filter(wanted), now, "prefix", "network")
+
+
+def by_number_and_day(
+    calls: QuerySet[Call], now: datetime, *names: str
+) -> QuerySet[Call, dict[str, Any]]:
+    """Group calls by number and day, with whether the number did what it came for.
+
+    Honest is what was redeemed, where its purpose has ever been redeemed; else what was verified.
+
+    Args:
+        calls: those to weigh; test numbers, rejected calls and very young ones are left out.
+        now: the end of the last day.
+        names: fields of a call to group by as well.
+    """
+    redeemable = Verification.objects.filter(
+        purpose=OuterRef("verification__purpose"), redeemed_at__isnull=False
+    )
+    honest = Q(verification__redeemed_at__isnull=False) | (
+        ~Exists(redeemable) & Q(verification__verified_at__isnull=False)
+    )
+    young = Q(created_at__gt=now - PATIENCE)
+    grouped: QuerySet[Call, dict[str, Any]] = (
+        calls.filter(~young | Q(verification__redeemed_at__isnull=False), is_test=False)
+        .exclude(status=Call.Status.REJECTED)
+        .annotate(
+            day=TruncDate("created_at", tzinfo=UTC),
+            is_recent=_flag(Q(created_at__gt=now - DAY)),
+            honest=_flag(honest),
+        )
+        .order_by()
+        .values("phone_id", "day", "is_recent", *names)
+        .annotate(calls=Count("pk"), is_honest=Max("honest"))
+    )
+    return grouped
+
+
+def _flag(condition: Q) -> Case:
+    """1 where it holds, else 0: databases take no maximum of truth values."""
+    return Case(When(condition, then=1), default=0, output_field=IntegerField())
+
+
+def _is_overruled(suspicion: Suspicion, now: datetime) -> bool:
+    return GuardDecision.objects.filter(
+        scope=suspicion.scope,
+        value=suspicion.value,
+        overruled_at__gt=now - MEMORY,
+    ).exists()
+
+
+def _record(suspicion: Suspicion, now: datetime, *, denied: bool) -> None:
+    """Write a decision down, once a day; the first time, tell who wants to know."""
+    figures = {
+        "denied": denied,
+        "unverified": suspicion.evidence.unverified,
+        "honest": suspicion.evidence.honest,
+        "allowed": suspicion.allowed,
+    }
+    key = {"scope": suspicion.scope, "value": suspicion.value, "day": now.astimezone(UTC).date()}
+    row = GuardDecision.objects.filter(**key)
+    if row.update(count=F("count") + 1, **figures):
+        return
+    try:
+        with transaction.atomic(using=router.db_for_write(GuardDecision)):
+            decision = GuardDecision.objects.create(**key, **figures, created_at=now)
+    except IntegrityError:  # somebody else was faster
+        row.update(count=F("count") + 1)
+        return
+    logger.warning(
+        "The fraud guard %s calls: %s %s has %d that nobody completed, %d are usual.",
+        "refuses" if denied else "suspects",
+        suspicion.scope,
+        suspicion.value,
+        suspicion.evidence.unverified,
+        suspicion.allowed,
+    )
+    signals.fraud_suspected.send_robust(GuardDecision, decision=decision)
+
+
+def survey(now: datetime) -> list[GuardDecision]:
+    """Look at whole countries and operators, and at wrong codes site-wide; report, refuse nothing.
+
+    Any of them may be the whole audience of a site, so that people decide. Run it once an hour
+    (``manage.py flashcall_survey``); each is reported once a day.
+
+    Returns:
+        what was found suspicious.
+    """
+    day = Call.objects.filter(created_at__gt=now - DAY)
+    found = []
+    for scope, name in ((Scope.COUNTRY, "country"), (Scope.OPERATOR, "mcc_mnc")):
+        by_value: dict[str, Evidence] = {}
+        for row in by_number_and_day(day.exclude(**{name: ""}), now, name).iterator():
+            evidence = by_value.setdefault(row[name], Evidence())
+            evidence.add(row["calls"], honest=bool(row["is_honest"]))
+        for value, evidence in by_value.items():
+            allowed = evidence.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)
+            if evidence.unverified > allowed:
+                found.append(Suspicion(scope, value, evidence, allowed))
+    for suspicion in found:
+        _record(suspicion, now, denied=False)
+    _survey_codes(now)
+    today = GuardDecision.objects.filter(day=now.astimezone(UTC).date(), denied=False)
+    return list(today.filter(scope__in=(Scope.COUNTRY, Scope.OPERATOR)))
+
+
+def _survey_codes(now: datetime) -> None:
+    """Tell where wrong codes of the last day are far above those of the days before."""
+    wrong = Attempt.objects.filter(right=False, created_at__gt=now - MEMORY)
+    by_day = [0] * MEMORY.days
+    for at in wrong.values_list("created_at", flat=True).iterator():
+        by_day[(now - at) // DAY] += 1
+    today, usual = by_day[0], sum(by_day[1:]) / (MEMORY.days - 1)
+    if today > max(FLOOR_OF_MEMORY, 2 * usual + DEVIATIONS * math.sqrt(usual)):
+        logger.warning("%d wrong codes in a day, %d are usual.", today, usual)
+        signals.wrong_codes_rise.send_robust(Attempt, wrong=today, usual=usual)
