@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
@@ -32,7 +33,7 @@ from .visitors import Source
 logger = logging.getLogger("django_flashcall")
 
 DAY = timedelta(days=1)
-MEMORY = timedelta(days=14)
+MEMORY = timedelta(days=30)
 """How long a range is remembered; an address changes hands, and is remembered for a day."""
 
 PATIENCE = timedelta(minutes=10)
@@ -41,10 +42,10 @@ PATIENCE = timedelta(minutes=10)
 TRIES = 3
 """Calls of one number and day that count: who has bad luck asks again, and is one person."""
 
-FLOOR_OF_DAY = 8
+FLOOR_OF_DAY = 5
 """Uncompleted calls of a day that are never suspicious, however few are completed."""
 
-FLOOR_OF_MEMORY = 24
+FLOOR_OF_MEMORY = 10
 """The same of `MEMORY`."""
 
 USUAL_SHARE = 0.5
@@ -60,6 +61,8 @@ ASK_AGAIN = timedelta(hours=1)
 """What a refused visitor is told to wait."""
 
 Scope = GuardDecision.Scope
+Key = tuple[int, date, int]
+"""A number, a day, and whether its calls are of the last 24 hours."""
 
 
 @dataclass(slots=True)
@@ -82,6 +85,14 @@ class Evidence:
             self.unverified += max(0, calls - TRIES)
         else:
             self.unverified += min(calls, TRIES)
+
+    @classmethod
+    def of(cls, numbers: Iterable[tuple[int, bool]]) -> Evidence:
+        """Weigh numbers, each with its calls of a day and whether it was honest."""
+        evidence = cls()
+        for calls, honest in numbers:
+            evidence.add(calls, honest=honest)
+        return evidence
 
     def allowed(self, floor: int, share: float) -> int:
         """Return how many uncompleted calls are usual among so many."""
@@ -123,29 +134,20 @@ def check(phone: Phone, source: Source, now: datetime) -> None:
                 )
 
 
-def _suspicions(phone: Phone, source: Source, now: datetime) -> Iterable[Suspicion]:
+def _suspicions(phone: Phone, source: Source, now: datetime) -> Iterator[Suspicion]:
     prefix = "" if phone.owner_id else phones.prefix(phone.number)
-    past, today, address = Evidence(), Evidence(), Evidence()
-    for row in _evidence(prefix, source.network, now):
-        honest = bool(row["is_honest"])
-        if prefix and row["prefix"] == prefix:
-            (today if row["is_recent"] else past).add(row["calls"], honest=honest)
-        if source.network and row["network"] == source.network and row["is_recent"]:
-            address.add(row["calls"], honest=honest)
-    share = _usual_share(past)
-    whole = Evidence(past.unverified + today.unverified, past.honest + today.honest)
-    for scope, value, evidence, allowed in (
-        (Scope.PREFIX, prefix, today, today.allowed(FLOOR_OF_DAY, share)),
-        (Scope.PREFIX, prefix, whole, whole.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)),
-        (
-            Scope.ADDRESS,
-            source.network,
-            address,
-            address.allowed(FLOOR_OF_DAY, USUAL_SHARE),
-        ),
-    ):
-        if evidence.unverified > allowed:
-            yield Suspicion(scope, value, evidence, allowed)
+    past, today, whole, address = _weighed(prefix, source.network, now)
+    yield from _suspicion(Scope.PREFIX, prefix, today, FLOOR_OF_DAY, _usual_share(past))
+    yield from _suspicion(Scope.PREFIX, prefix, whole, FLOOR_OF_MEMORY, USUAL_SHARE)
+    yield from _suspicion(Scope.ADDRESS, source.network, address, FLOOR_OF_DAY, USUAL_SHARE)
+
+
+def _suspicion(
+    scope: GuardDecision.Scope, value: str, evidence: Evidence, floor: int, share: float
+) -> Iterator[Suspicion]:
+    allowed = evidence.allowed(floor, share)
+    if evidence.unverified > allowed:
+        yield Suspicion(scope, value, evidence, allowed)
 
 
 def _usual_share(past: Evidence) -> float:
@@ -158,14 +160,32 @@ def _usual_share(past: Evidence) -> float:
     return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
 
 
-def _evidence(prefix: str, network: str, now: datetime) -> QuerySet[Call, dict[str, Any]]:
-    """Return the calls that count, by number and day, with whether the number was honest."""
-    wanted = Q(pk=None)
-    if prefix:
-        wanted |= Q(prefix=prefix, created_at__gt=now - MEMORY)
-    if network:
-        wanted |= Q(network=network, created_at__gt=now - DAY)
-    return by_number_and_day(Call.objects.filter(wanted), now, "prefix", "network")
+def _weighed(prefix: str, network: str, now: datetime) -> Iterator[Evidence]:
+    """Return the evidence of a range before today, today and in all, and of an address today."""
+    in_range = Q(prefix=prefix) if prefix else Q(pk=None)
+    from_address = Q(network=network) if network else Q(pk=None)
+    calls = Call.objects.filter(
+        (in_range & Q(created_at__gt=now - MEMORY)) | (from_address & Q(created_at__gt=now - DAY))
+    ).annotate(in_range=_flag(in_range), from_address=_flag(from_address))
+    evidence: dict[str, Counter[Key]] = {name: Counter() for name in ("range", "address")}
+    honest: set[Key] = set()
+    for row in by_number_and_day(calls, now, "in_range", "from_address"):
+        key = row["phone_id"], row["day"], row["is_recent"]
+        if row["in_range"]:
+            evidence["range"][key] += row["calls"]
+        if row["from_address"] and row["is_recent"]:
+            evidence["address"][key] += row["calls"]
+        if row["is_honest"]:
+            honest.add(key)
+    past = [key for key in evidence["range"] if not key[2]]
+    today = [key for key in evidence["range"] if key[2]]
+    for name, keys in (
+        ("range", past),
+        ("range", today),
+        ("range", past + today),
+        ("address", list(evidence["address"])),
+    ):
+        yield Evidence.of((evidence[name][key], key in honest) for key in keys)
 
 
 def by_number_and_day(
