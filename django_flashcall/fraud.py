@@ -111,13 +111,15 @@ class Suspicion:
     allowed: int
 
 
-def check(phone: Phone, source: Source, now: datetime) -> None:
+def check(phone: Phone, source: Source, now: datetime, user: Any = None) -> None:
     """Refuse a call to a range or from an address where pumping shows; one query where none does.
 
     Args:
-        phone: the number, saved or not; one that somebody owns is not held to its range's account.
+        phone: the number, saved or not.
         source: where the request comes from.
         now: the moment of the call.
+        user: who is logged in; their own number is not held to its range's account. (Anybody's
+            own number would be: else an answer would tell which numbers have accounts.)
 
     Raises:
         TooManyCalls: the guard's mode is ``deny`` and nobody has overruled it.
@@ -125,7 +127,9 @@ def check(phone: Phone, source: Source, now: datetime) -> None:
     mode = conf.FRAUD_GUARD
     if mode == "off":
         return
-    for suspicion in _suspicions(phone, source, now):
+    owned = user is not None and phone.owner_id == user.pk
+    prefix = "" if owned else phones.prefix(phone.number)
+    for suspicion in _suspicions(prefix, source.network, now):
         if not _is_overruled(suspicion, now):
             _record(suspicion, now, denied=mode == "deny")
             if mode == "deny":
@@ -134,12 +138,11 @@ def check(phone: Phone, source: Source, now: datetime) -> None:
                 )
 
 
-def _suspicions(phone: Phone, source: Source, now: datetime) -> Iterator[Suspicion]:
-    prefix = "" if phone.owner_id else phones.prefix(phone.number)
-    past, today, whole, address = _weighed(prefix, source.network, now)
+def _suspicions(prefix: str, network: str, now: datetime) -> Iterator[Suspicion]:
+    past, today, whole, address = _weighed(prefix, network, now)
     yield from _suspicion(Scope.PREFIX, prefix, today, FLOOR_OF_DAY, _usual_share(past))
     yield from _suspicion(Scope.PREFIX, prefix, whole, FLOOR_OF_MEMORY, USUAL_SHARE)
-    yield from _suspicion(Scope.ADDRESS, source.network, address, FLOOR_OF_DAY, USUAL_SHARE)
+    yield from _suspicion(Scope.ADDRESS, network, address, FLOOR_OF_DAY, USUAL_SHARE)
 
 
 def _suspicion(

@@ -96,7 +96,7 @@ def start(
     length = len(test_code) if test_code else serves.code_length
     with _refusals(number, source, now):
         if test_code is None:
-            fraud.check(row, source, now)
+            fraud.check(row, source, now, tokens.account_of(user))
     with _refusals(number, source, now), _counting():
         reservation = limits.reserve(row, source, now)
         verification = Verification.objects.create(
@@ -148,7 +148,7 @@ def resend(
     with _refusals(number, source, now):
         channel = _channel(channel or verification.channel, serves, _stopped(number))
         if number not in conf.TEST_NUMBERS:
-            fraud.check(verification.phone, source, now)
+            fraud.check(verification.phone, source, now, verification.user)
     with _refusals(number, source, now), _counting():
         spent = _pending(verification, now).filter(calls_left__gt=0)
         resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)

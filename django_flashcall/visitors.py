@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
+import threading
 from typing import NamedTuple
 
 from django.http import HttpRequest
 
 from .conf import conf
+
+logger = logging.getLogger("django_flashcall")
 
 SESSION_KEY = "django_flashcall"
 """Where a session keeps the random value that ties verifications to it."""
@@ -33,10 +37,13 @@ def client_ip(request: HttpRequest) -> str | None:
     wrote; what stands before them anyone can make up, and is not believed.
     """
     candidates = [request.META.get("REMOTE_ADDR", "")]
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     if proxies := conf.TRUSTED_PROXIES:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if len(forwarded) >= proxies:
-            candidates.insert(0, forwarded[-proxies])
+        entries = forwarded.split(",")
+        if len(entries) >= proxies:
+            candidates.insert(0, entries[-proxies])
+    elif forwarded:
+        _suspect_proxy(candidates[0])
     for candidate in candidates:
         if address := _address(candidate):
             return str(address)
@@ -71,6 +78,22 @@ def source(ip: str | None) -> Source:
         return Source(str(address))
     near, wide = (ipaddress.ip_network((address, bits), strict=False) for bits in (64, 48))
     return Source(str(near), str(wide))
+
+
+_suspected = threading.Event()
+
+
+def _suspect_proxy(remote: str) -> None:
+    """Say once that a proxy of the site seems to be forgotten: all visitors share its address."""
+    address = _address(remote)
+    if address is None or not address.is_private or _suspected.is_set():
+        return
+    _suspected.set()
+    logger.error(
+        "X-Forwarded-For comes from the private address %s, but TRUSTED_PROXIES is 0: all visitors "
+        "share the limits of one address. Set it to the number of proxies before the site.",
+        address,
+    )
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -157,13 +157,16 @@ def test_people_in_the_middle_of_it_prove_nothing(outbox, clock):
     assert Call.objects.count() == 20
 
 
-def test_owners_of_numbers_are_not_held_to_their_ranges_account(outbox, clock, pump):
+def test_a_logged_in_owner_is_not_held_to_the_ranges_account(outbox, clock, pump):
+    """Others are, even for this number: an answer must not tell that it has an account."""
     ann = get_user_model().objects.create_user("ann")
     token = services.check(services.start(number(9999)), outbox[-1].code)
     services.redeem(token, user=ann)
     pump(50)
     clock.shift(timedelta(minutes=5))
-    assert services.start(number(9999), ip="203.0.113.1").status == "pending"
+    with pytest.raises(TooManyCalls):
+        services.start(number(9999), ip="203.0.113.1")
+    assert services.start(number(9999), ip="203.0.113.1", user=ann).status == "pending"
 
 
 class TestModes:
