@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Field, Q, Value, When
 
 from . import signals
 from .backends import Report
@@ -80,7 +81,7 @@ def _move(call: Call, report: Report) -> None:
     """
     place = FORWARDS.index(Status(report.outcome))
     behind, reached = Q(status__in=FORWARDS[:place]), Q(status__in=FORWARDS[: place + 1])
-    changes = {
+    changes: dict[str, tuple[Q, Any]] = {
         "status": (behind, report.outcome),
         "error_code": (behind, report.error_code),
         "provider_code": (behind, report.provider_code),
@@ -92,12 +93,18 @@ def _move(call: Call, report: Report) -> None:
     Call.objects.filter(pk=call.pk).update(
         **{
             name: Case(
-                When(condition, then=Value(value, output_field=Call._meta.get_field(name))),
+                When(condition, then=Value(value, output_field=_field(name))),
                 default=F(name),
             )
             for name, (condition, value) in changes.items()
         }
     )
+
+
+def _field(name: str) -> Field[Any, Any]:
+    field = Call._meta.get_field(name)
+    assert isinstance(field, Field)  # noqa: S101 - for the type checker
+    return field
 
 
 def _store(call: Call, report: Report) -> DeliveryReport | None:

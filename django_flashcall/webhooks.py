@@ -7,7 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.crypto import constant_time_compare
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -35,49 +35,49 @@ class DeliveryReportView(View):
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse
         try:
-            status = self.answer(request, **kwargs)
+            response = self.answer(request, **kwargs)
         except Exception as error:
             # Here, and without its variables: Django would log the path and mail the settings.
             logger.error("A delivery report was not stored: %s.", type(error).__name__)
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-        response = HttpResponse(status=status, content_type="text/plain")
+            response = HttpResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
         response["Cache-Control"] = "no-store"
         # Django logs the path of every answer from 400 on that it does not find logged already.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response
 
-    def answer(self, request: HttpRequest, alias: str, secret: str) -> HTTPStatus:
-        """Take a report; return the status of the answer."""
+    def answer(self, request: HttpRequest, alias: str, secret: str) -> HttpResponse:
+        """Take a report and answer without a body."""
         # All are compared, so that the time does not tell which one fitted, or how far.
         right = [constant_time_compare(secret, known) for known in conf.DELIVERY_REPORT_SECRETS]
         if not any(right) or alias not in conf.BACKENDS:
-            return HTTPStatus.NOT_FOUND
+            return HttpResponse(status=HTTPStatus.NOT_FOUND)
         if not _is_known_network(request):
             logger.warning("A delivery report came from a foreign network.")
-            return HTTPStatus.FORBIDDEN
+            return HttpResponse(status=HTTPStatus.FORBIDDEN)
         backend = get_backend(alias)
         if request.method not in backend.report_methods:
-            return HTTPStatus.METHOD_NOT_ALLOWED
+            return HttpResponseNotAllowed(sorted(backend.report_methods))
         try:
             body = request.read(MAX_BODY_BYTES + 1)
         except OSError:
-            return HTTPStatus.BAD_REQUEST
+            return HttpResponse(status=HTTPStatus.BAD_REQUEST)
         if len(body) > MAX_BODY_BYTES:
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return _record(backend, request, body)
 
 
-def _record(backend: BaseBackend, request: HttpRequest, body: bytes) -> HTTPStatus:
+def _record(backend: BaseBackend, request: HttpRequest, body: bytes) -> HttpResponse:
     try:
         reports = backend.parse_reports(
             WebhookRequest(str(request.method), body, request.GET.dict(), request.headers)
         )
     except MalformedReport:
-        return HTTPStatus.BAD_REQUEST
+        return HttpResponse(status=HTTPStatus.BAD_REQUEST)
     for report in reports:
         services.record_report(report)
-    return HTTPStatus.OK
+    return HttpResponse()
 
 
 def _is_known_network(request: HttpRequest) -> bool:
