@@ -57,6 +57,11 @@ def badge(tone: str, word: Any) -> str:
     return format_html('<span class="flashcall-badge flashcall-{}">{}</span>', tone, word)
 
 
+def two_lines(first: str, second: str) -> str:
+    """What matters, and below it, if anything, what explains it."""
+    return format_html('{}<div class="quiet">{}</div>', first, second) if second else first
+
+
 def moment(value: datetime | None) -> str:
     """A time to the second, in the visitor's language; a dash for none."""
     if value is None:
@@ -145,6 +150,7 @@ class HistoryAdmin(ModelAdmin):
     """Rows that are history: looked at, never added, changed or deleted by hand."""
 
     date_hierarchy = "created_at"
+    ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # it would count the table once for each choice
@@ -197,7 +203,13 @@ class HistoryAdmin(ModelAdmin):
     def _disclose(self, request: HttpRequest, names: Iterable[Any]) -> list[Any]:
         if not may(request, "view_number"):
             return list(names)
-        return [self.disclosed.get(name, name) for name in names]
+        return [
+            # A line of a form may be made of several fields.
+            self._disclose(request, name)
+            if isinstance(name, (list, tuple))
+            else self.disclosed.get(name, name)
+            for name in names
+        ]
 
     def phone_of(self, row: Any) -> Phone:
         phone: Phone = row.phone

@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Call
 from ..transactions import non_atomic
 from . import export, search, shown, statistics, test_call
-from .base import HistoryAdmin, conceal, duration, may, moment
-from .filters import BackendFilter, ReasonFilter
+from .base import HistoryAdmin, badge, conceal, duration, may, moment, two_lines
+from .filters import BackendFilter, DateFilter, ReasonFilter
 
 
 @admin.register(Call)
@@ -23,14 +23,12 @@ class CallAdmin(HistoryAdmin):
     list_display = (
         "when",
         "masked",
-        "way",
-        "backend",
-        "shown_status",
-        "reason",
+        "way_through",
+        "what_became",
         "network_name",
         "provider_took",
     )
-    list_filter = ("status", "channel", BackendFilter, ReasonFilter, "created_at")
+    list_filter = ("status", "channel", BackendFilter, ReasonFilter, ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
     search_help_text = _(
@@ -40,13 +38,13 @@ class CallAdmin(HistoryAdmin):
     linked = frozenset({"phone", "verification"})
     disclosed: ClassVar = {**HistoryAdmin.disclosed, "concealed": "provider_message"}
     fieldsets: ClassVar = [
-        (None, {"fields": ["timeline", "masked", "way", "backend", "shown_status", "reason"]}),
+        (None, {"fields": ["timeline", ("masked", "shown_status", "reason"), ("way", "backend")]}),
         (
             _("What the provider said"),
-            {"fields": ["provider_id", "provider_code", "concealed", "must_mend"]},
+            {"fields": [("provider_id", "provider_code", "mend"), "concealed"]},
         ),
-        (_("What the reports said"), {"fields": ["network_name", "price"]}),
-        (_("When"), {"fields": ["when", "answered", "provider_took", "reference"]}),
+        (_("What the reports said"), {"fields": [("network_name", "price")]}),
+        (_("When"), {"fields": [("when", "answered", "provider_took"), "reference"]}),
     ]
 
     def get_urls(self) -> list[URLPattern]:
@@ -84,6 +82,14 @@ class CallAdmin(HistoryAdmin):
         words = shown.channel(call.channel)
         return f"{words} ({_('test number')})" if call.is_test else words
 
+    @admin.display(description=_("channel and backend"))
+    def way_through(self, call: Call) -> str:
+        return two_lines(self.way(call), call.backend)
+
+    @admin.display(description=_("status and reason"))
+    def what_became(self, call: Call) -> str:
+        return two_lines(self.shown_status(call), self.reason(call))
+
     @admin.display(description=_("status"))
     def shown_status(self, call: Call) -> str:
         return shown.call_status(call.status)
@@ -103,6 +109,10 @@ class CallAdmin(HistoryAdmin):
     @admin.display(description=_("answered"))
     def answered(self, call: Call) -> str:
         return moment(call.answered_at)
+
+    @admin.display(description=_("the operator must mend it"))
+    def mend(self, call: Call) -> str:
+        return badge("refused", _("yes")) if call.must_mend else _("no")
 
     @admin.display(description=_("provider's words"))
     def concealed(self, call: Call) -> str:

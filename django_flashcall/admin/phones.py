@@ -18,7 +18,7 @@ from ..models import Call, Phone
 from . import search
 from .base import HistoryAdmin, badge, may, moment
 from .deeds import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
-from .filters import PhoneFilter
+from .filters import DateFilter, PhoneFilter
 
 
 @admin.register(Phone)
@@ -33,25 +33,19 @@ class PhoneAdmin(HistoryAdmin):
         "waits",
         "first_seen",
     )
-    list_filter = (PhoneFilter, "created_at")
+    list_filter = (PhoneFilter, ("created_at", DateFilter))
     list_select_related = ("owner",)
     sortable_by = ("first_seen",)
-    ordering = ("-created_at",)
     search_fields = ("number",)  # see `get_search_results`
     search_help_text = _(
         "A phone number in any way of writing it, or the name that its owner logs in with."
     )
     fields = (
-        "masked",
-        "state",
-        "shown_owner",
-        "verified",
-        "failures",
-        "waits",
-        "calls",
-        "verifications",
-        "last_called",
-        "first_seen",
+        ("masked", "state"),
+        ("shown_owner", "verified"),
+        ("failures", "waits"),
+        ("calls", "verifications"),
+        ("last_called", "first_seen"),
     )
     actions = ("block", "unblock", "let_try_again", "forget")
 

@@ -74,6 +74,7 @@ class RuleAdmin(ModelAdmin):
     search_help_text = _("A whole phone number, a prefix of one, or a country.")
     list_per_page = 100
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     class Media:
         css = {"all": ("django_flashcall/admin.css",)}  # noqa: RUF012

@@ -12,18 +12,23 @@ from .. import timeline
 from ..models import Verification
 from . import search, shown
 from .base import HistoryAdmin, conceal, duration, may, moment
+from .filters import DateFilter
 
 
 @admin.register(Verification)
 class VerificationAdmin(HistoryAdmin):
     list_display = ("when", "masked", "purpose", "way", "shown_status", "attempts", "id")
     list_display_links = ("when", "id")
-    list_filter = ("state", "purpose", "channel", "created_at")
+    list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
     search_help_text = _("A phone number in any way of writing it, or the id of a verification.")
     linked = frozenset({"phone"})
-    fields = ("masked", "purpose", "way", "shown_status", "attempts", "calls_left", "expires")
+    fields = (
+        ("masked", "shown_status"),
+        ("purpose", "way"),
+        ("attempts", "calls_left", "expires"),
+    )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request)

@@ -29,23 +29,6 @@
     };
   }
 
-  function paint(chart) {
-    const text = colour("--body-fg");
-    const lines = colour("--hairline-color");
-    for (const dataset of chart.data.datasets) {
-      const tone = colour(`--flashcall-chart-${dataset.tone}`);
-      dataset.backgroundColor = tone;
-      dataset.borderColor = chart.config.type === "line" ? tone : colour("--body-bg");
-    }
-    chart.options.plugins.legend.labels.color = text;
-    for (const scale of Object.values(chart.options.scales)) {
-      scale.ticks.color = text;
-      scale.grid.color = lines;
-      scale.border = { color: lines };
-    }
-    chart.update("none");
-  }
-
   function draw(figure) {
     const { kind, unit } = figure.dataset;
     const { labels, series } = read(figure.querySelector("table"));
@@ -55,21 +38,26 @@
     frame.hidden = false;
     // Lying bars need room for each name; others fill the frame that the style gives.
     if (lying) frame.style.height = `${Math.max(120, 70 + labels.length * 30)}px`;
+    const text = colour("--body-fg");
+    const faint = colour("--hairline-color");
     const numbers = {
       stacked: !line,
+      border: { color: faint },
       beginAtZero: true,
       suggestedMax: unit === "%" ? 100 : undefined,
       ticks: {
+        color: text,
         precision: unit ? undefined : 0,
         callback(value) {
           return unit ? `${value.toLocaleString(root.lang)} ${unit}` : value.toLocaleString(root.lang);
         },
       },
-      grid: {},
+      grid: { color: faint },
     };
     const names = {
       stacked: !line,
-      ticks: { autoSkip: !lying, maxRotation: 0 },
+      border: { color: faint },
+      ticks: { color: text, autoSkip: !lying, maxRotation: 0 },
       grid: { display: false },
     };
     const chart = new Chart(frame.querySelector("canvas"), {
@@ -78,8 +66,10 @@
         labels,
         datasets: series.map(({ label, tone, values, words }) => ({
           label,
-          tone,
           words,
+          backgroundColor: colour(`--flashcall-chart-${tone}`),
+          // Bars are set off from each other by the ground that they stand on.
+          borderColor: line ? colour(`--flashcall-chart-${tone}`) : colour("--body-bg"),
           data: values,
           borderWidth: line ? 2 : { top: lying ? 0 : 1, right: lying ? 1 : 0 },
           pointRadius: labels.length > 10 ? 2 : 3,
@@ -98,7 +88,7 @@
           legend: {
             display: series.length > 1,
             position: "bottom",
-            labels: { boxWidth: 12, boxHeight: 12 },
+            labels: { color: text, boxWidth: 12, boxHeight: 12 },
           },
           tooltip: {
             filter: (item) => item.raw !== 0,
@@ -109,23 +99,23 @@
         },
       },
     });
-    figure.querySelector("details").open = false;
-    paint(chart);
     charts.push(chart);
   }
 
-  function repaint() {
-    charts.forEach(paint);
+  function drawAll() {
+    charts.splice(0).forEach((chart) => chart.destroy());
+    document.querySelectorAll(".flashcall-figure:has(canvas)").forEach(draw);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     if (!window.Chart) return;
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-    document.querySelectorAll(".flashcall-figure").forEach((figure) => {
-      if (figure.querySelector("canvas")) draw(figure);
+    document.querySelectorAll(".flashcall-figure details").forEach((table) => {
+      table.open = false;
     });
+    drawAll();
     // The admin's own switch of themes, and the system's.
-    new MutationObserver(repaint).observe(root, { attributeFilter: ["data-theme"] });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+    new MutationObserver(drawAll).observe(root, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
 })();
