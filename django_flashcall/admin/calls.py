@@ -82,11 +82,11 @@ class CallAdmin(HistoryAdmin):
         words = shown.channel(call.channel)
         return f"{words} ({_('test number')})" if call.is_test else words
 
-    @admin.display(description=_("channel and backend"))
+    @admin.display(description=_("channel"))
     def way_through(self, call: Call) -> str:
         return two_lines(self.way(call), call.backend)
 
-    @admin.display(description=_("status and reason"))
+    @admin.display(description=_("status"))
     def what_became(self, call: Call) -> str:
         return two_lines(self.shown_status(call), self.reason(call))
 

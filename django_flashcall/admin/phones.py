@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import numbers
 from ..models import Call, Phone
 from . import search
-from .base import HistoryAdmin, badge, may, moment
+from .base import HistoryAdmin, badge, may, moment, two_lines
 from .deeds import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
 from .filters import DateFilter, PhoneFilter
 
@@ -29,8 +29,7 @@ class PhoneAdmin(HistoryAdmin):
         "shown_owner",
         "verified",
         "calls",
-        "failures",
-        "waits",
+        "wrong_codes",
         "first_seen",
     )
     list_filter = (PhoneFilter, ("created_at", DateFilter))
@@ -102,7 +101,8 @@ class PhoneAdmin(HistoryAdmin):
         if phone.blocked:  # type: ignore[attr-defined]
             return badge("refused", _("blocked"))
         if phone.waits_until and phone.waits_until > timezone.now():
-            return badge("doubt", _("waiting"))
+            until = _("until %s") % moment(phone.waits_until)
+            return two_lines(badge("doubt", _("waiting")), until)
         if phone.owner_id:
             return badge("good", _("owned"))
         return badge("under-way", _("verified")) if phone.verified_at else badge("quiet", _("new"))
@@ -114,6 +114,10 @@ class PhoneAdmin(HistoryAdmin):
     @admin.display(description=_("verified"))
     def verified(self, phone: Phone) -> str:
         return moment(phone.verified_at)
+
+    @admin.display(description=_("wrong codes"))
+    def wrong_codes(self, phone: Phone) -> int:
+        return phone.failures
 
     @admin.display(description=_("waits until"))
     def waits(self, phone: Phone) -> str:

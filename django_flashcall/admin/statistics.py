@@ -146,15 +146,6 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
             lambda bucket: [_milliseconds(bucket.p50), _milliseconds(bucket.p95)],
             _("ms"),
         ),
-        Chart(
-            "bars",
-            _("Why calls failed"),
-            _("Reason"),
-            [("bad", _("calls"))],
-            [(reasons.label(code), [_count(calls)]) for code, calls in figures.reasons],
-        ),
-        _grouped(_("By network"), _("Operator"), figures.networks, operators.name),
-        _grouped(_("By country"), _("Country"), figures.countries, str),
     ]
     if figures.priced:
         charts.append(
@@ -165,25 +156,36 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
                 lambda bucket: [_cost(bucket.cost)],
             )
         )
+    charts += [
+        Chart(
+            "bars",
+            _("Why calls failed"),
+            _("Reason"),
+            [("bad", _("calls"))],
+            [(reasons.label(code), [_count(calls)]) for code, calls in figures.reasons],
+        ),
+        _grouped(_("By network"), _("Operator"), figures.networks, operators.name),
+        _grouped(_("By country"), _("Country"), figures.countries, str),
+    ]
     return charts
 
 
 def _grouped(title: str, first: str, groups: list[statistics.Group], name: Any) -> Chart:
-    """A chart of networks or countries; those of one name are one, the smallest are summed up."""
+    """A chart of networks or countries, with the smallest summed up."""
     columns = [
         ("good", _("delivered")),
         ("quiet", _("no report")),
         ("bad", _("not delivered")),
         ("refused", _("rejected")),
     ]
-    rest = groups[GROUPS_SHOWN:]
-    rows = [(name(group.name), _outcomes([group])) for group in groups[:GROUPS_SHOWN]]
-    if rest:
-        rows.append((_("others"), _outcomes(rest)))
+    parts = [(name(group.name), [group]) for group in groups[:GROUPS_SHOWN]]
+    if rest := groups[GROUPS_SHOWN:]:
+        parts.append((_("others"), rest))
+    rows = [(word, _outcomes(part)) for word, part in parts]
     if any(group.cost for group in groups):
         columns.append(("none", _("cost")))
-        for (_name, cells), some in zip(rows, [*([g] for g in groups), rest], strict=False):
-            cells.append(_cost(sum((group.cost for group in some), Decimal(0))))
+        for (_word, cells), (_word, part) in zip(rows, parts, strict=True):
+            cells.append(_cost(sum((group.cost for group in part), Decimal(0))))
     return Chart("bars", title, first, columns, rows)
 
 

@@ -29,6 +29,16 @@
     };
   }
 
+  /* A name in lines that leave room for the bars. */
+  function wrap(name) {
+    return name.split(" ").reduce((lines, word) => {
+      const last = lines.length - 1;
+      if (last >= 0 && lines[last].length + word.length < 22) lines[last] += ` ${word}`;
+      else lines.push(word);
+      return lines;
+    }, []);
+  }
+
   function draw(figure) {
     const { kind, unit } = figure.dataset;
     const { labels, series } = read(figure.querySelector("table"));
@@ -37,7 +47,7 @@
     const frame = figure.querySelector(".flashcall-canvas");
     frame.hidden = false;
     // Lying bars need room for each name; others fill the frame that the style gives.
-    if (lying) frame.style.height = `${Math.max(120, 70 + labels.length * 30)}px`;
+    if (lying) frame.style.height = `${Math.max(120, 70 + labels.length * 32)}px`;
     const text = colour("--body-fg");
     const faint = colour("--hairline-color");
     const numbers = {
@@ -63,7 +73,7 @@
     const chart = new Chart(frame.querySelector("canvas"), {
       type: line ? "line" : "bar",
       data: {
-        labels,
+        labels: lying ? labels.map(wrap) : labels,
         datasets: series.map(({ label, tone, values, words }) => ({
           label,
           words,
