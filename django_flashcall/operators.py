@@ -1,7 +1,7 @@
 """Mobile networks by the code that delivery reports name them with (MCC and MNC, ITU-T E.212).
 
 The networks of Russia, and with their country those of its neighbours, as people know them; of all
-others the code itself is shown. Source: the ITU's list of mobile network codes (annex to Operational Bulletin No. 1162).
+others the code itself is shown. Source: the ITU's list of mobile network codes.
 """
 
 from __future__ import annotations

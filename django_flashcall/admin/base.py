@@ -174,12 +174,11 @@ class HistoryAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Allow the filters on the page and nothing else: no column is guessed bit by bit."""
-        if lookup in self.linked:
+        parameters = {getattr(entry, "parameter_name", None) for entry in self.list_filter}
+        if lookup in self.linked or lookup in parameters:
             return True
-        filters = [entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter]
-        return lookup.split("__")[0] in ("created_at", *filters) and super().lookup_allowed(
-            lookup, value, request
-        )
+        fields = {entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter}
+        return lookup.split("__")[0] in fields and super().lookup_allowed(lookup, value, request)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Call
@@ -20,6 +21,7 @@ from .filters import BackendFilter, DateFilter, ReasonFilter
 
 @admin.register(Call)
 class CallAdmin(HistoryAdmin):
+    change_list_template = "admin/django_flashcall/calls.html"
     list_display = (
         "when",
         "masked",
@@ -120,4 +122,6 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("verification"))
     def timeline(self, call: Call) -> str:
-        return shown.link(call.verification, _("Everything that happened"))
+        name = "admin:django_flashcall_verification_change"
+        url = reverse(name, args=(call.verification_id,), current_app=self.admin_site.name)
+        return format_html('<a href="{}">{}</a>', url, _("Everything that happened"))

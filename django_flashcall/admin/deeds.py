@@ -123,7 +123,8 @@ def carry_out(
     }
     admin.message_user(request, words, messages.SUCCESS if done else messages.WARNING)
     if len(phones) == 1 and not deed.erases:
-        page = reverse("admin:django_flashcall_phone_change", args=(phones[0].pk,))
+        name = "admin:django_flashcall_phone_change"
+        page = reverse(name, args=(phones[0].pk,), current_app=admin.admin_site.name)
         return HttpResponseRedirect(page)
     return None
 
@@ -143,7 +144,7 @@ def _ask(admin: PhoneAdmin, request: HttpRequest, name: str, phones: list[Phone]
     deed = DEEDS[name]
     return TemplateResponse(
         request,
-        "admin/django_flashcall/phone/confirm.html",
+        "admin/django_flashcall/confirm.html",
         {
             **admin.admin_site.each_context(request),
             "title": deed.label,

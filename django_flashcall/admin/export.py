@@ -62,7 +62,8 @@ def export(admin: CallAdmin, request: HttpRequest) -> HttpResponseBase:
         calls = admin.get_changelist_instance(request).queryset
     except IncorrectLookupParameters:
         messages.error(request, _("The list could not be filtered like this."))
-        return HttpResponseRedirect(reverse("admin:django_flashcall_call_changelist"))
+        name = "admin:django_flashcall_call_changelist"
+        return HttpResponseRedirect(reverse(name, current_app=admin.admin_site.name))
     whole = may(request, "view_number")
     filters = ", ".join(sorted(key for key, value in request.GET.items() if value))
     log(

@@ -23,6 +23,7 @@ from .filters import DateFilter, PhoneFilter
 
 @admin.register(Phone)
 class PhoneAdmin(HistoryAdmin):
+    change_form_template = "admin/django_flashcall/phone.html"
     list_display = (
         "masked",
         "state",
@@ -133,11 +134,14 @@ class PhoneAdmin(HistoryAdmin):
 
     @admin.display(description=_("calls"))
     def calls(self, phone: Phone) -> str:
-        url = reverse("admin:django_flashcall_call_changelist")
-        number = phone.call_count  # type: ignore[attr-defined]
-        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, number)
+        return self._link("call", phone, phone.call_count)  # type: ignore[attr-defined]
 
     @admin.display(description=_("verifications"))
     def verifications(self, phone: Phone) -> str:
-        url = reverse("admin:django_flashcall_verification_changelist")
-        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, _("Show"))
+        return self._link("verification", phone, _("Show"))
+
+    def _link(self, model: str, phone: Phone, words: Any) -> str:
+        """A link to the rows of a phone in another list."""
+        name = f"admin:django_flashcall_{model}_changelist"
+        url = reverse(name, current_app=self.admin_site.name)
+        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, words)

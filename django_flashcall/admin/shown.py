@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from .. import operators, reasons
@@ -56,10 +52,3 @@ def reason(row: Call | DeliveryReport) -> str:
 def network(row: Call | DeliveryReport) -> str:
     """The subscriber's network: its name where known, else its code."""
     return operators.name(row.mcc_mnc)
-
-
-def link(row: Any, text: Any) -> str:
-    """A link to a row's own page in the admin."""
-    meta = row._meta
-    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=(row.pk,))
-    return format_html('<a href="{}">{}</a>', url, text)

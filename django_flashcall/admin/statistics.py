@@ -86,7 +86,7 @@ def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
     figures = statistics.figures(period)
     return TemplateResponse(
         request,
-        "admin/django_flashcall/call/statistics.html",
+        "admin/django_flashcall/statistics.html",
         {
             **admin.admin_site.each_context(request),
             "title": _("Statistics of calls"),

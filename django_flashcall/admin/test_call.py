@@ -50,10 +50,11 @@ def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
         verification = _place(request, form)
         if verification is not None:
             name = "admin:django_flashcall_verification_change"
-            return HttpResponseRedirect(reverse(name, args=(verification.pk,)))
+            page = reverse(name, args=(verification.pk,), current_app=admin.admin_site.name)
+            return HttpResponseRedirect(page)
     return TemplateResponse(
         request,
-        "admin/django_flashcall/call/test_call.html",
+        "admin/django_flashcall/test_call.html",
         {
             **admin.admin_site.each_context(request),
             "title": _("Test call"),

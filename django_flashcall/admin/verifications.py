@@ -17,6 +17,7 @@ from .filters import DateFilter
 
 @admin.register(Verification)
 class VerificationAdmin(HistoryAdmin):
+    change_form_template = "admin/django_flashcall/timeline.html"
     list_display = ("when", "masked", "purpose", "way", "shown_status", "attempts", "id")
     list_display_links = ("when", "id")
     list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))

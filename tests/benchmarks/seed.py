@@ -10,9 +10,9 @@ from django.db import connection
 PHONES = """
 INSERT INTO django_flashcall_phone
     (number, failures, verified_at, last_called_at, created_at)
-SELECT CASE WHEN i %% 50 = 0 THEN '+7701' ELSE '+79' END
-           || lpad(((i::bigint * 7919) %% CASE WHEN i %% 50 = 0 THEN 10000000 ELSE 1000000000 END)::text,
-                   CASE WHEN i %% 50 = 0 THEN 7 ELSE 9 END, '0'),
+SELECT CASE WHEN i %% 50 = 0
+            THEN '+7701' || lpad(((i::bigint * 7919) %% 10000000)::text, 7, '0')
+            ELSE '+79' || lpad(((i::bigint * 7919) %% 1000000000)::text, 9, '0') END,
        0, CASE WHEN i %% 3 > 0 THEN at END, at, at
 FROM (SELECT i, now() - interval '90 days' * (1 - i / %(phones)s.0) AS at
       FROM generate_series(1, %(phones)s) AS i) AS rows
@@ -40,25 +40,28 @@ INSERT INTO django_flashcall_call
     (verification_id, phone_id, channel, backend, reference, status, error_code, provider_id,
      provider_code, provider_message, must_mend, mcc_mnc, price, code_digest, network, is_test,
      created_at, answered_at)
-SELECT v.id, v.phone_id, v.channel,
-       CASE WHEN v.channel = 'voice_code' THEN 'voice' ELSE 'default' END,
-       md5('call' || v.n)::uuid, s.status,
-       CASE s.status WHEN 'undelivered' THEN (ARRAY['busy', 'absent_subscriber', 'failure'])[1 + v.n %% 3]
-                     WHEN 'rejected' THEN 'invalid_destination' ELSE '' END,
-       CASE WHEN s.status IN ('sent', 'delivered', 'undelivered') THEN (7390000000 + v.n)::text ELSE '' END,
-       CASE WHEN s.status = 'rejected' THEN 8 END,
-       CASE WHEN s.status = 'rejected' THEN 'destAddr is not correct' ELSE '' END,
+SELECT id, phone_id, channel, CASE WHEN channel = 'voice_code' THEN 'voice' ELSE 'default' END,
+       md5('call' || n)::uuid, status,
+       CASE status WHEN 'undelivered'
+                   THEN (ARRAY['busy', 'absent_subscriber', 'failure'])[1 + n %% 3]
+                   WHEN 'rejected' THEN 'invalid_destination' ELSE '' END,
+       CASE WHEN status IN ('rejected', 'unknown') THEN '' ELSE (7390000000 + n)::text END,
+       CASE WHEN status = 'rejected' THEN 8 END,
+       CASE WHEN status = 'rejected' THEN 'destAddr is not correct' ELSE '' END,
        false,
-       CASE WHEN s.status IN ('delivered', 'undelivered')
-            THEN (ARRAY['25001', '25002', '25020', '25099', '40102'])[1 + v.n %% 5] ELSE '' END,
-       CASE WHEN s.status = 'delivered' THEN 0.45 END,
-       '', host(v.ip), false, v.created_at,
-       v.created_at + make_interval(secs => exp(-1.4 + 0.6 * sqrt(-2 * ln(random() + 1e-9)) * cos(6.28 * random())))
-FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM django_flashcall_verification) AS v
-CROSS JOIN LATERAL (SELECT CASE WHEN v.n %% 100 < 72 THEN 'delivered' WHEN v.n %% 100 < 82 THEN 'undelivered'
-                                WHEN v.n %% 100 < 94 THEN 'sent' WHEN v.n %% 100 < 98 THEN 'rejected'
-                                ELSE 'unknown' END AS status) AS s
-ORDER BY v.created_at
+       CASE WHEN status IN ('delivered', 'undelivered')
+            THEN (ARRAY['25001', '25002', '25020', '25099', '40102'])[1 + n %% 5] ELSE '' END,
+       CASE WHEN status = 'delivered' THEN 0.45 END,
+       '', host(ip), false, created_at,
+       -- Most answers come within a quarter of a second, some take seconds.
+       created_at + make_interval(secs => exp(
+           -1.4 + 0.6 * sqrt(-2 * ln(random() + 1e-9)) * cos(6.28 * random())))
+FROM (SELECT *, CASE WHEN n %% 100 < 72 THEN 'delivered' WHEN n %% 100 < 82 THEN 'undelivered'
+                     WHEN n %% 100 < 94 THEN 'sent' WHEN n %% 100 < 98 THEN 'rejected'
+                     ELSE 'unknown' END AS status
+      FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n
+            FROM django_flashcall_verification) AS numbered) AS verification
+ORDER BY created_at
 """
 
 REPORTS = """
