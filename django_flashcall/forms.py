@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib.auth import get_user_model, password_validation
@@ -27,6 +27,18 @@ def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
     """Show an error of the services, in its own words, at the field that it is about."""
     field = error.field if error.field in form.fields else None
     form.add_error(field, ValidationError(str(error), code=error.error_code))
+
+
+def focus(form: forms.BaseForm) -> None:
+    """Let the browser put the cursor where the next step is: the first error, or the first field.
+
+    An error of the whole form gets it by the template.
+    """
+    if form.non_field_errors():
+        return
+    wrong = [name for name in form.fields if name in form.errors]
+    name = next(iter(wrong or form.fields))
+    form.fields[name].widget.attrs["autofocus"] = True
 
 
 class PhoneField(forms.Field):
@@ -106,8 +118,7 @@ class PhoneForm(forms.Form):
         if len(channels) < 2:
             del self.fields["channel"]
             return
-        choice = self.fields["channel"]
-        assert isinstance(choice, forms.ChoiceField)
+        choice = cast(forms.ChoiceField, self.fields["channel"])
         choice.choices = [(channel, CHANNEL_WORDS[channel]) for channel in channels]
         choice.initial = channels[0]
         choice.error_messages["invalid_choice"] = _("This way of calling is not offered.")
@@ -169,7 +180,7 @@ class VerifiedPhoneMixin:
         return sessions.redeem(self.request, purpose=self.phone_purpose, user=user)
 
 
-class SignupForm(VerifiedPhoneMixin, forms.ModelForm):
+class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
     """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
     ``REQUIRED_FIELDS`` and a password. The number comes from the session alone.
 
