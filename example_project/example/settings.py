@@ -19,6 +19,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_flashcall",
     "example",
+    "virtual_phone",  # of the demo: it shows what the simulated provider "calls"
 ]
 
 # What this site adds for its phone numbers. `manage.py demo` serves the provider at these URLs.
@@ -35,11 +36,13 @@ FLASHCALL = {
         },
     },
     "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
+    "PURPOSES": {"signup": {}, "change_phone": {}},
     "COOLDOWN": 10,
 }
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "example.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -50,6 +53,9 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "example.urls"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "profile"
+LOGOUT_REDIRECT_URL = "home"
 STATIC_URL = "static/"
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
