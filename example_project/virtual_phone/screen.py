@@ -64,4 +64,4 @@ def screen() -> dict[str, Any]:
 
 def _grouped(number: str) -> str:
     """Write the Russian number that the simulator calls from as a phone does, the code apart."""
-    return " ".join(filter(None, (number[:2], number[2:5], number[5:])))
+    return " ".join(filter(None, (number[:2], number[2:5], number[5:8], number[8:])))

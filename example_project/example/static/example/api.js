@@ -4,31 +4,26 @@
   const known = {};
   const fill = (text) => text.replace(/<(\w+)>/g, (gap, name) => known[name] ?? gap);
 
-  document.addEventListener("submit", async (event) => {
-    const form = event.target.closest(".request");
-    if (!form) return;
-    event.preventDefault();
-    const body = form.querySelector("textarea").value;
-    const output = form.querySelector("output");
+  async function send(form) {
     // Without cookies, as an app would: no session, no CSRF token.
     const answer = await fetch(fill(form.dataset.url), {
-      method: "POST", body, credentials: "omit", headers: { "Content-Type": "application/json" },
+      method: "POST",
+      body: form.querySelector("textarea").value,
+      headers: { "Content-Type": "application/json" },
+      credentials: "omit",
     });
-    const text = await answer.text();
-    let shown = text;
-    try {
-      const content = JSON.parse(text);
-      Object.assign(known, content);
-      shown = JSON.stringify(content, null, 2);
-    } catch {
-      // Not JSON: shown as it is.
-    }
-    const pre = document.createElement("pre");
-    pre.textContent = `${answer.status} ${answer.statusText}\n${shown}`;
-    output.replaceChildren(pre);
-    for (const gap of document.querySelectorAll(".request :is(textarea, code, .curl)")) {
-      if ("value" in gap) gap.value = fill(gap.value);
-      else gap.textContent = fill(gap.textContent);
-    }
+    const content = await answer.json();
+    Object.assign(known, content);
+    const shown = document.createElement("pre");
+    shown.textContent = `${answer.status} ${answer.statusText}\n${JSON.stringify(content, null, 2)}`;
+    form.querySelector("output").replaceChildren(shown);
+    for (const body of document.querySelectorAll(".request textarea")) body.value = fill(body.value);
+    for (const line of document.querySelectorAll(".request .curl")) line.textContent = fill(line.textContent);
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches(".request")) return;
+    event.preventDefault();
+    send(event.target);
   });
 })();

@@ -37,8 +37,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         site, provider = options["port"], urlsplit(settings.PROVIDER).port or 80
-        refuse_taken(site, "--port 8001, with make: make demo ARGS='--port 8001'")
-        refuse_taken(provider, "DEMO_PROVIDER=http://127.0.0.1:8801/ in the environment")
+        refuse_taken(site, "make demo ARGS='--port 8001'")
+        refuse_taken(provider, "DEMO_PROVIDER=http://127.0.0.1:8801/ make demo")
         call_command("migrate", verbosity=0)
         users = get_user_model().objects
         if not users.filter(username="admin").exists():
@@ -54,12 +54,12 @@ class Command(BaseCommand):
             call_command("runserver", f"127.0.0.1:{site}", use_reloader=False)
 
 
-def refuse_taken(port: int, remedy: str) -> None:
+def refuse_taken(port: int, with_another: str) -> None:
     """Raise CommandError if somebody listens on a local port already."""
     with closing(socket.socket()) as client:
         client.settimeout(1)
         if client.connect_ex(("127.0.0.1", port)) == 0:
             raise CommandError(
-                f"Port {port} is taken: is another demo running? Stop it, or choose another: "
-                f"{remedy}"
+                f"Port {port} is taken: is another demo running? Stop it, or use another port: "
+                f"{with_another}"
             )
