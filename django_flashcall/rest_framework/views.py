@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db import connections, transaction
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -15,6 +14,7 @@ from rest_framework.views import APIView
 
 from .. import services
 from ..models import Verification
+from ..transactions import non_atomic
 from . import exceptions, serializers
 from .parsers import JSONParser
 
@@ -32,10 +32,7 @@ class FlashcallView(APIView):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        view: Any = super().as_view(**initkwargs)
-        for alias in connections:
-            view = transaction.non_atomic_requests(using=alias)(view)
-        return view
+        return non_atomic(super().as_view(**initkwargs))
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exceptions.handle

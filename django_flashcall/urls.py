@@ -1,0 +1,16 @@
+"""The pages: ``path("phone/", include("django_flashcall.urls"))``."""
+
+from django.urls import path
+
+from . import views
+
+app_name = "django_flashcall"
+
+urlpatterns = [
+    path("", views.StartView.as_view(), name="start"),
+    path("signup/", views.SignupView.as_view(), name="signup"),
+    path("done/", views.DoneView.as_view(), name="done"),
+    path("<uuid:id>/", views.CheckView.as_view(), name="check"),
+    path("<uuid:id>/resend/", views.ResendView.as_view(), name="resend"),
+    path("<uuid:id>/cancel/", views.CancelView.as_view(), name="cancel"),
+]
