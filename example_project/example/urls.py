@@ -15,6 +15,7 @@ urlpatterns = [
     path("profile/phone/", views.change_phone, name="change-phone"),
     path("api/", include("django_flashcall.rest_framework.urls")),
     path("api/docs/", views.api, name="api"),
+    path("language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("virtual-phone/", include("virtual_phone.urls")),  # of the demo
 ]

@@ -25,6 +25,7 @@
     if (open && (!coming || coming.dataset.call === one(".vp-call").dataset.call)) return; // on the line
     shown = parsed.innerHTML;
     screen.replaceChildren(parsed.content);
+    screen.classList.add("vp-live"); // what comes with a page does not fade in again and again
     refresh();
   }
 
