@@ -18,8 +18,8 @@ from .models import Phone, Verification
 from .redaction import Secret
 
 CHANNEL_WORDS = {
-    FLASH_CALL: _("A call that hangs up: its last digits are the code"),
-    VOICE_CODE: _("A call with a voice that says the code"),
+    FLASH_CALL: _("Missed call: the code is the end of its number"),
+    VOICE_CODE: _("Answered call: a voice says the code"),
 }
 
 
@@ -112,6 +112,7 @@ class PhoneForm(forms.Form):
     channel = forms.ChoiceField(label=_("How shall we call?"), widget=forms.RadioSelect)
 
     def __init__(self, *args: Any, purpose: str = "signup", **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         serves = conf.PURPOSES.get(purpose)
         channels = conf.channels_for(serves) if serves else ()
@@ -134,6 +135,7 @@ class CodeForm(forms.Form):
     code = CodeField(label=_("Code"))
 
     def __init__(self, *args: Any, length: int, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         code = self.fields["code"]
         code.error_messages["required"] = str(InvalidCode(length))
@@ -199,6 +201,7 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
         fields: ClassVar[Any] = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         if conf.USER_PHONE_FIELD:
             self.fields.pop(conf.USER_PHONE_FIELD, None)

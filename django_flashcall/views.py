@@ -26,6 +26,7 @@ from .exceptions import (
     AlreadyVerified,
     Cooldown,
     FlashcallError,
+    InvalidCode,
     InvalidToken,
     TooManyAttempts,
     VerificationCancelled,
@@ -118,8 +119,8 @@ class CheckView(VerificationPage, FormPage):
         return {**super().get_form_kwargs(), "length": self.verification.code_length}
 
     def form_invalid(self, form: Any) -> HttpResponse:
-        # Nothing but an empty field is found here; a reload must not send it again.
-        return redirect(self.url("check", self.verification.pk))
+        # Nothing but an empty field is found here; the services would say the same of it.
+        return self.refused(form, InvalidCode(self.verification.code_length))
 
     def proceed(self, form: Any) -> HttpResponse:
         ip = visitors.client_ip(self.request)
