@@ -87,9 +87,7 @@ def save(frames: list[Frame], path: Path) -> None:
     shown.paste(frames[0][0], (0, 0))
     shown.paste(ringing, (width, 0))
     palette = shown.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-    images = [
-        image.quantize(palette=palette, dither=Image.Dither.NONE) for image, _ in frames
-    ]
+    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image, _ in frames]
     path.parent.mkdir(exist_ok=True)
     images[0].save(
         path,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 
@@ -48,11 +47,10 @@ class Demo:
             timeout=60,
         )
 
-    def again(self, site: int = 0, provider: int = 0) -> subprocess.CompletedProcess[str]:
-        """Start a second demo on these ports, which must be taken, and wait for its end."""
-        url = f"http://127.0.0.1:{provider}/" if provider else self.provider
-        port = site or urlsplit(self.site).port
-        return self.manage("demo", "--port", str(port), DEMO_PROVIDER=url)
+    def again(self, site: int, provider: int) -> subprocess.CompletedProcess[str]:
+        """Start a second demo on ports of which one is taken, and wait for its end."""
+        url = f"http://127.0.0.1:{provider}/"
+        return self.manage("demo", "--port", str(site), DEMO_PROVIDER=url)
 
 
 @contextmanager
@@ -64,9 +62,7 @@ def running_demo(folder: Path, port: Callable[[], int]) -> Iterator[Demo]:
         port: gives free ports.
     """
     site = port()
-    demo = Demo(
-        f"http://127.0.0.1:{site}/", f"http://127.0.0.1:{port()}/", folder / "demo.sqlite3"
-    )
+    demo = Demo(f"http://127.0.0.1:{site}/", f"http://127.0.0.1:{port()}/", folder / "demo.sqlite3")
     process = subprocess.Popen(
         [sys.executable, "-u", "manage.py", "demo", "--port", str(site)],
         cwd=PROJECT,
