@@ -1,4 +1,4 @@
-"""What the virtual phone shows: the calls of the simulated provider, as whoever is called sees them."""
+"""What the virtual phone shows: the calls of the simulated provider, as people see them."""
 
 from __future__ import annotations
 
