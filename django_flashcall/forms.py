@@ -109,7 +109,9 @@ class PhoneForm(forms.Form):
     """The number to verify, and how to call it where there is a choice."""
 
     phone = PhoneField(label=_("Phone number"))
-    channel = forms.ChoiceField(label=_("How shall we call?"), widget=forms.RadioSelect)
+    channel = forms.TypedChoiceField(
+        label=_("How shall we call?"), required=False, empty_value=None, widget=forms.RadioSelect
+    )
 
     def __init__(self, *args: Any, purpose: str = "signup", **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
