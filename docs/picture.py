@@ -4,7 +4,7 @@
     .venv/bin/python docs/picture.py    # in another
 
 It signs somebody up in a real Chromium, as anyone would who tries the demo, and takes pictures on
-the way. ``--still`` writes the one with the ringing phone alone, as a PNG.
+the way.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-IMAGES = Path(__file__).parent / "images"
-VIEW = {"width": 1080, "height": 700}
-COLOURS = 200  # of 256: fewer make it smaller, and the phone's wallpaper striped
+PICTURE = Path(__file__).parent / "images" / "demo.gif"
+VIEW = {"width": 1080, "height": 680}
 Frame = tuple[Image.Image, int]  # a picture, and for how many milliseconds it stands
 
 
@@ -28,7 +27,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--site", default="http://127.0.0.1:8000/")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
-    parser.add_argument("--still", action="store_true", help="write demo.png instead")
     options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -37,11 +35,7 @@ def main() -> None:
         page = browser.new_page(viewport=VIEW, locale="en", device_scale_factor=1)
         frames = list(signup(page, options.site))
         browser.close()
-    if options.still:
-        ringing = max(range(len(frames)), key=lambda n: frames[n][0].info.get("ringing", False))
-        frames[ringing][0].save(IMAGES / "demo.png", optimize=True)
-    else:
-        save(frames, IMAGES / "demo.gif")
+    save(frames, PICTURE)
 
 
 def signup(page: Page, site: str) -> Iterator[Frame]:
@@ -55,7 +49,7 @@ def signup(page: Page, site: str) -> Iterator[Frame]:
     yield take(page), 500
     page.get_by_role("button", name="Call me").click()
     page.locator(".vp-call").wait_for()
-    for _ in range(12):
+    for _ in range(9):
         page.wait_for_timeout(60)
         frame = take(page)
         frame.info["ringing"] = True
@@ -64,13 +58,11 @@ def signup(page: Page, site: str) -> Iterator[Frame]:
     page.get_by_role("button", name="Decline").click()
     page.locator(".vp-missed mark").first.wait_for()
     yield take(page), 1000
-    for digit in digits:
-        last = digit is digits[-1]
-        if last:
-            yield take(page), 400
-        page.keyboard.type(digit)
-        if not last:
-            yield take(page), 250
+    field = page.get_by_role("textbox", name="Code")
+    for digit in digits[:-1]:
+        field.press_sequentially(digit)
+        yield take(page), 300
+    field.press_sequentially(digits[-1])  # which sends them
     page.wait_for_url("**/signup/**")
     yield take(page), 2500
 
@@ -81,13 +73,17 @@ def take(page: Page) -> Image.Image:
 
 def save(frames: list[Frame], path: Path) -> None:
     """Write an animation whose frames share one palette, so that only what moves is stored."""
-    width, height = frames[0][0].size
-    shown = Image.new("RGB", (width * 2, height))
+    width, height = VIEW["width"], VIEW["height"]
+    # The phone has the many colours: a page's few would crowd them out in proportion to its area.
     ringing = next(image for image, _ in frames if image.info.get("ringing"))
-    shown.paste(frames[0][0], (0, 0))
-    shown.paste(ringing, (width, 0))
-    palette = shown.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image, _ in frames]
+    sample = Image.new("RGB", (width, height))
+    sample.paste(frames[0][0].crop((width * 2 // 3, 0, width, height)), (0, 0))
+    sample.paste(ringing.crop((width * 2 // 3, 0, width, height)), (width // 3, 0))
+    sample.paste(ringing.resize((width // 3, height // 3)), (width * 2 // 3, 0))
+    palette = sample.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=2)
+    images = [
+        image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image, _ in frames
+    ]
     path.parent.mkdir(exist_ok=True)
     images[0].save(
         path,
