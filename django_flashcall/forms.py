@@ -25,8 +25,15 @@ CHANNEL_WORDS = {
 
 def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
     """Show an error of the services, in its own words, at the field that it is about."""
-    field = error.field if error.field in form.fields else None
-    form.add_error(field, ValidationError(str(error), code=error.error_code))
+    show(form, error.field, str(error), error.error_code)
+
+
+def show(form: forms.BaseForm, field: str | None, message: str, error_code: str) -> None:
+    """Show an error at a field of a form, or above all where the form has no such field."""
+    if not form.is_bound:
+        form.cleaned_data = {}  # where `add_error` looks; nothing was typed into this one yet
+    error = ValidationError(message, code=error_code)
+    form.add_error(field if field in form.fields else None, error)
 
 
 def focus(form: forms.BaseForm) -> None:

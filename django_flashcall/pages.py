@@ -106,8 +106,8 @@ class VerificationPage(Page):
         except VerificationNotFound as error:
             if wants_json(request):
                 return JsonResponse({"status": error.error_code}, status=error.status_code)
-            return NotFoundView.as_view()(request)
-        return super().enter(request, *args, **kwargs)  # type: ignore[no-any-return]
+            return NotFoundView.as_view()(request)  # type: ignore[no-any-return]
+        return super().enter(request, *args, **kwargs)
 
     def start_url(self) -> str:
         """Return where another verification of the same purpose starts."""

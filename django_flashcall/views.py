@@ -28,6 +28,7 @@ from .exceptions import (
     FlashcallError,
     InvalidCode,
     InvalidToken,
+    PhoneTaken,
     TooManyAttempts,
     VerificationCancelled,
     VerificationExpired,
@@ -176,7 +177,7 @@ class CheckView(VerificationPage, FormPage):
         if not verification.is_pending:
             over = refusal["message"] if refusal else OVER[verification.status].message
         elif refusal:
-            show(form, refusal)
+            forms.show(form, refusal["field"], refusal["message"], refusal["error_code"])
             forms.focus(form)
         call = placed(verification)
         others = [channel for channel in verification.channels if channel != call.channel]
@@ -245,6 +246,12 @@ class SignupView(FormPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(verification=self.verification, **kwargs)
 
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = self.get_form()
+        if self.verification.phone.owner_id is not None:
+            forms.refuse(form, PhoneTaken())  # before the rest is filled in
+        return self.render_to_response(self.get_context_data(form=form))
+
     def proceed(self, form: Any) -> HttpResponse:
         try:
             user = form.save()
@@ -298,10 +305,3 @@ def placed(verification: Verification) -> Call:
     if newest.status != Call.Status.REJECTED:
         return newest
     return Call.newest(verification.pk, placed=True) or newest
-
-
-def show(form: Any, refusal: sessions.Refusal) -> None:
-    """Put an error that was kept for this page on its form."""
-    form.cleaned_data = {}  # the form is not bound: nothing was typed into this one yet
-    field = refusal["field"] if refusal["field"] in form.fields else None
-    form.add_error(field, ValidationError(refusal["message"], code=refusal["error_code"]))

@@ -406,7 +406,18 @@ def test_the_state_for_the_script(client):
     assert (state["status"], state["resend_in"], state["expires_in"]) == ("expired", None, 0)
 
 
+def test_the_state_costs_a_statement(client, django_assert_num_queries):
+    check = start(client)
+    with django_assert_num_queries(2):  # one for the session
+        client.get(check, headers={"accept": "application/json"})
+
+
 # Who may go on.
+
+
+def test_the_pages_are_open_where_all_others_need_a_login(client, settings):
+    settings.MIDDLEWARE += ["django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert client.get(start(client)).status_code == 200
 
 
 @pytest.mark.parametrize("action", ["", "resend/", "cancel/"])
@@ -542,9 +553,9 @@ def test_a_taken_name(client, verified):
 def test_a_taken_number(client, verified):
     eve = get_user_model().objects.create_user(username="eve")
     Phone.objects.update(owner=eve)
-    assert errors(client.post(SIGNUP, ANN)) == {
-        "__all__": ["There is an account with this phone number already."]
-    }
+    said = {"__all__": ["There is an account with this phone number already."]}
+    assert errors(client.get(SIGNUP)) == said  # before the rest is filled in
+    assert errors(client.post(SIGNUP, ANN)) == said
     assert get_user_model().objects.count() == 1
 
 

@@ -49,22 +49,23 @@ def site(live_server, provider, settings):
 @pytest.fixture
 def visit(chromium, site):
     """Opens browser windows; what they complain of fails the test when it ends."""
-    contexts, complaints = [], []
+    contexts = []
 
     def visit(**options):
         options.setdefault("locale", "en-US")
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = chromium.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(15_000)
         context.add_init_script(WATCH)
         page = context.new_page()
         # A violation of the policy is an error of the console, too.
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and visit.complaints.append(said.text))
+        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         contexts.append(context)
         return page
 
+    visit.complaints = []
     yield visit
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert visit.complaints == []

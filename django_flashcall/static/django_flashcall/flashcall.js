@@ -46,7 +46,7 @@
   /* The next call. */
   const countdowns = [...root.querySelectorAll("[data-flashcall-countdown]")];
   const buttons = [...root.querySelectorAll("[data-flashcall-again] button")];
-  const counting = countdowns.map((element) => element.dataset.text);
+  const texts = countdowns.map((element) => element.dataset.text);
   let possibleAt = 0;
   let ticking = 0;
 
@@ -56,7 +56,7 @@
     for (const button of buttons) button.disabled = !possible;
     countdowns.forEach((element, n) => {
       if (element.isConnected) {
-        element.textContent = possible ? element.dataset.then : counting[n].replace("0", seconds);
+        element.textContent = possible ? element.dataset.then : texts[n].replace("0", seconds);
       }
     });
     if (!possible || !ticking) return;
