@@ -1,7 +1,7 @@
 """Makes the README's picture, ``docs/images/demo.gif``, from the running demo.
 
-    make demo                           # in one terminal
-    .venv/bin/python docs/picture.py    # in another
+    make demo       # in one terminal
+    make picture    # in another
 
 It signs somebody up in a real Chromium, as anyone would who tries the demo, and takes pictures on
 the way.

@@ -1,6 +1,8 @@
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from django_flashcall.views import StartView
 
@@ -16,6 +18,7 @@ urlpatterns = [
     path("api/", include("django_flashcall.rest_framework.urls")),
     path("api/docs/", views.api, name="api"),
     path("language/", include("django.conf.urls.i18n")),
+    path("favicon.ico", RedirectView.as_view(url=static("example/icon.svg"))),
     path("admin/", admin.site.urls),
     path("virtual-phone/", include("virtual_phone.urls")),  # of the demo
 ]

@@ -37,7 +37,8 @@
     }
     const latest = call || one(".vp-missed:not([hidden])");
     stripTitle.textContent = latest ? (call || one(".vp-heading")).dataset.strip : idle[0];
-    stripNumber.innerHTML = latest ? latest.querySelector(".vp-number").innerHTML : idle[1];
+    const words = latest?.querySelector(".vp-said:not([hidden])") || latest?.querySelector(".vp-number");
+    stripNumber.innerHTML = words ? words.innerHTML : idle[1];
     if (call && !remembered("told").includes(call.dataset.call)) {
       remember("told", call.dataset.call);
       setTimeout(() => (live.textContent = call.dataset.announce), 100); // once the region is known
