@@ -40,9 +40,8 @@ def chromium():
 
 
 @pytest.fixture
-def site(live_server, provider, settings):
-    """The address of the pages of a site with a strict policy."""
-    settings.MIDDLEWARE = ["tests.browser.middleware.strict_policy", *settings.MIDDLEWARE]
+def site(live_server, provider):
+    """The address of the pages."""
     return f"{live_server.url}/phone/"
 
 

@@ -1,4 +1,4 @@
-"""The strict policy that the pages have to stand."""
+"""The strict policy that every page has to stand."""
 
 POLICY = "default-src 'self'"
 
