@@ -11,6 +11,8 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from .steps import code_field, fill_signup
+
 NUMBERS = (f"+7 916 200-{n // 100:02}-{n % 100:02}" for n in count(1))  # each is called once
 PHONE_WIDTH = {"width": 360, "height": 740}
 RULES = {
@@ -42,7 +44,7 @@ def digits_on(page: Page) -> str:
 
 def type_code(page: Page, code: str) -> None:
     """Type it; the last digit sends it."""
-    page.get_by_role("textbox", name="Code").press_sequentially(code)
+    code_field(page).press_sequentially(code)
 
 
 def verify(page: Page) -> None:
@@ -53,9 +55,7 @@ def verify(page: Page) -> None:
 def sign_up(page: Page, site: str, username: str) -> None:
     page.goto(site)
     verify(page)
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Email").fill(f"{username}@example.com")
-    page.get_by_label("Password").fill("correct horse 9")
+    fill_signup(page, username)
     page.get_by_role("button", name="Create account").click()
     page.wait_for_url("**/profile/")
 
@@ -186,32 +186,34 @@ def test_russian(visit, site):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE_WIDTH])
-def test_accessibility(visit, site, scheme, viewport):
+def test_every_page_is_accessible_and_still(visit, site, scheme, viewport):
     page = visit(color_scheme=scheme, viewport=viewport, reduced_motion="reduce")
     page.goto(site)
-    check_accessibility(page)
+    inspect(page)
     ask_for_a_call(page)
     if viewport == PHONE_WIDTH:
         page.locator(".vp-strip").click()
-    check_accessibility(page)
+    inspect(page)
     page.get_by_role("button", name="Decline").click()
     page.locator(".vp-missed:visible").first.wait_for()
-    check_accessibility(page)
+    inspect(page)
     sign_up(page, site, f"axe-{scheme}-{viewport['width']}")
-    check_accessibility(page)
+    inspect(page)
     page.get_by_role("link", name="Change the number").click()
-    check_accessibility(page)
+    inspect(page)
     verify(page)
     page.locator("del").wait_for()
-    check_accessibility(page)
+    inspect(page)
     page.get_by_role("button", name="Use the new number").click()
-    check_accessibility(page)
+    inspect(page)
     page.get_by_role("button", name="Log out").click()
     for path in ("login/", "api/docs/"):
         page.goto(site + path)
-        check_accessibility(page)
+        inspect(page)
 
 
-def check_accessibility(page: Page) -> None:
+def inspect(page: Page) -> None:
+    """Find what axe complains of, and whether anything jumped while the page came."""
     found = Axe().run(page, options=RULES).response["violations"]
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    assert sum(page.evaluate("window.shifts")) < 0.01
