@@ -25,13 +25,17 @@ CHANNEL_WORDS = {
 
 def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
     """Show an error of the services, in its own words, at the field that it is about."""
-    show(form, error.field, str(error), error.error_code)
+    _add_error(form, error.field, str(error), error.error_code)
 
 
-def show(form: forms.BaseForm, field: str | None, message: str, error_code: str) -> None:
-    """Show an error at a field of a form, or above all where the form has no such field."""
+def show(form: forms.BaseForm, refusal: sessions.Refusal) -> None:
+    """Show an error that the session has kept for the page of a form."""
+    _add_error(form, refusal["field"], refusal["message"], refusal["error_code"])
+
+
+def _add_error(form: forms.BaseForm, field: str | None, message: str, error_code: str) -> None:
     if not form.is_bound:
-        form.cleaned_data = {}  # where `add_error` looks; nothing was typed into this one yet
+        form.cleaned_data = {}  # where `add_error` looks
     error = ValidationError(message, code=error_code)
     form.add_error(field if field in form.fields else None, error)
 

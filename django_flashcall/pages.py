@@ -117,7 +117,7 @@ class VerificationPage(Page):
     def back(self, error: FlashcallError | None = None) -> HttpResponse:
         """Go to the page of the verification, which says what went wrong."""
         if error is not None:
-            sessions.say(self.request, self.verification, error)
+            sessions.say(self.request, error, self.verification)
         return redirect(self.url("check", self.verification.pk))
 
 

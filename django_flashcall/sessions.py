@@ -104,23 +104,33 @@ def current(request: HttpRequest) -> Verification | None:
     return found if found.is_pending else None
 
 
-def say(request: HttpRequest, verification: Verification, error: FlashcallError) -> None:
-    """Keep an error for the page of a verification, which is about to be fetched."""
+def say(
+    request: HttpRequest, error: FlashcallError, verification: Verification | None = None
+) -> None:
+    """Keep an error for the page that is about to be fetched.
+
+    Args:
+        verification: the one whose page that is; None for the page that starts one.
+    """
     request.session[_REFUSAL] = Refusal(
-        verification=str(verification.pk),
+        verification=_name(verification),
         field=error.field,
         message=str(error),
         error_code=error.error_code,
     )
 
 
-def said(request: HttpRequest, verification: Verification) -> Refusal | None:
-    """Return, once, the error that was kept for the page of a verification."""
+def said(request: HttpRequest, verification: Verification | None = None) -> Refusal | None:
+    """Return, once, the error that was kept for a page; see `say`."""
     refusal: Refusal | None = request.session.get(_REFUSAL)
-    if refusal is None or refusal["verification"] != str(verification.pk):
+    if refusal is None or refusal["verification"] != _name(verification):
         return None
     del request.session[_REFUSAL]
     return refusal
+
+
+def _name(verification: Verification | None) -> str:
+    return str(verification.pk) if verification else ""
 
 
 def _token(request: HttpRequest, purpose: str) -> Secret:

@@ -65,7 +65,10 @@ class StartView(FormPage):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         waiting = sessions.current(self.request)
-        return super().get_context_data(waiting=waiting, **kwargs)
+        context = super().get_context_data(waiting=waiting, **kwargs)
+        if self.request.method == "GET" and (refusal := sessions.said(self.request)):
+            forms.show(context["form"], refusal)
+        return context
 
     def proceed(self, form: Any) -> HttpResponse:
         request = self.request
@@ -136,11 +139,15 @@ class CheckView(VerificationPage, FormPage):
         others wait for the site, or for the page of the signup, to redeem them.
         """
         user = getattr(self.request, "user", None)
-        if user is not None and user.is_authenticated and self.verification.purpose == "signup":
+        if (
+            user is not None
+            and user.is_authenticated
+            and self.verification.purpose == DEFAULT_PURPOSE
+        ):
             try:
                 sessions.redeem(self.request, user=user)
             except FlashcallError:
-                sessions.forget(self.request, purpose="signup")
+                sessions.forget(self.request, purpose=DEFAULT_PURPOSE)
                 raise
         return redirect(self.get_success_url())
 
@@ -177,7 +184,7 @@ class CheckView(VerificationPage, FormPage):
         if not verification.is_pending:
             over = refusal["message"] if refusal else OVER[verification.status].message
         elif refusal:
-            forms.show(form, refusal["field"], refusal["message"], refusal["error_code"])
+            forms.show(form, refusal)
             forms.focus(form)
         call = placed(verification)
         others = [channel for channel in verification.channels if channel != call.channel]
@@ -235,9 +242,10 @@ class SignupView(FormPage):
             return redirect(self.get_success_url())
         try:
             self.verification = sessions.verification(request)
-        except InvalidToken:
-            start = self.url("start", next=request.get_full_path())
-            return redirect(start)
+        except InvalidToken as error:
+            if request.method == "POST":  # it was verified, but too long ago
+                sessions.say(request, error)
+            return redirect(self.url("start", next=request.get_full_path()))
         return super().enter(request, *args, **kwargs)
 
     def get_form_kwargs(self) -> dict[str, Any]:

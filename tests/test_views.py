@@ -561,7 +561,11 @@ def test_a_taken_number(client, verified):
 
 def test_a_signup_that_took_too_long(client, verified):
     Verification.objects.update(state="redeemed")
-    assert client.post(SIGNUP, ANN).url.startswith(START)
+    response = client.post(SIGNUP, ANN)
+    assert response.url.startswith(START)
+    said = "The verification of your phone number is no longer valid. Verify the number again."
+    assert errors(client.get(response.url)) == {"__all__": [said]}
+    assert errors(client.get(response.url)) == {}
 
 
 def test_signup_of_somebody_logged_in(client, user):
