@@ -32,6 +32,7 @@ from .exceptions import (
 )
 from .models import Call, Verification
 from .redaction import Secret
+from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
 
@@ -71,6 +72,7 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
     if error is not None:
         refusal = _failed(call, error, before)
@@ -94,7 +96,9 @@ def _failed(call: Call, error: ProviderError, before: datetime | None) -> Flashc
     if error.may_have_been_placed:
         signals.call_placed.send_robust(Call, call=call)
         if refusal is not None:
-            refusal.retry_after = limits.retry_after(call.phone, call.network, call.created_at)
+            refusal.retry_after = limits.retry_after(
+                call.phone, Source(call.network, call.wide_network), call.created_at
+            )
     else:
         _undo(call, before)
         signals.call_failed.send_robust(Call, call=call, error=error)
@@ -129,7 +133,7 @@ def _answered(call: Call, status: Call.Status, **values: Any) -> None:
         ):
             row.update(answered_at=call.answered_at, **values)
             call.refresh_from_db(fields=["status"])
-    except DatabaseError:
+    except (DatabaseError, Call.DoesNotExist):
         # The call is placed, and its row says that it may be: the person goes on.
         logger.exception("The answer of the provider was not stored.", extra=_context(call))
 
@@ -172,13 +176,16 @@ def _log(call: Call, error: ProviderError) -> None:
         error.description,
         extra=_context(call),
     )
+    signals.provider_trouble.send_robust(Call, call=call, error=error)
 
 
-def _context(call: Call) -> dict[str, str]:
+def _context(call: Call) -> dict[str, Any]:
     """What log records say of a call: enough to find its row, no number and no code."""
     return {
         "verification": str(call.verification_id),
         "call": call.reference.hex,
         "backend": call.backend,
         "phone": call.phone.masked,
+        "outcome": str(call.status),
+        "duration": call.took.total_seconds() if call.took else None,
     }

@@ -1,4 +1,4 @@
-"""Views outside of ``ATOMIC_REQUESTS``."""
+"""Views that run outside of ``ATOMIC_REQUESTS``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def non_atomic(view: View) -> View:
-    """Take a view out of the transaction of ``ATOMIC_REQUESTS``, for every database.
-
-    An error answer must not undo a count, and no transaction may be open while we wait for a
-    provider: the services refuse to run inside of one.
-    """
+    """Let a view run in no transaction on any database, so that an error undoes no count."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view

@@ -1,8 +1,8 @@
-"""The pages: ``path("phone/", include("django_flashcall.urls"))``."""
+"""The pages and the address for delivery reports: ``path("phone/", include(…))``."""
 
 from django.urls import path
 
-from . import views
+from . import views, webhooks
 
 app_name = "django_flashcall"
 
@@ -13,4 +13,9 @@ urlpatterns = [
     path("<uuid:id>/", views.CheckView.as_view(), name="check"),
     path("<uuid:id>/resend/", views.ResendView.as_view(), name="resend"),
     path("<uuid:id>/cancel/", views.CancelView.as_view(), name="cancel"),
+    path(
+        "delivery-reports/<str:alias>/<str:secret>/",
+        webhooks.DeliveryReportView.as_view(),
+        name="delivery-report",
+    ),
 ]

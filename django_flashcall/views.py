@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.views.generic import TemplateView
 
-from . import forms, reasons, services, sessions, visitors
+from . import challenges, forms, reasons, services, sessions, visitors
 from .conf import VOICE_CODE
 from .exceptions import (
     AlreadyVerified,
@@ -72,6 +72,7 @@ class StartView(FormPage):
 
     def proceed(self, form: Any) -> HttpResponse:
         request = self.request
+        challenges.require(request, form.cleaned_data["phone"])
         verification = services.start(
             **form.cleaned_data,
             purpose=self.get_purpose(),
@@ -213,6 +214,7 @@ class ResendView(VerificationPage):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         channel = request.POST.get("channel") or None
         try:
+            challenges.require(request, self.verification.phone.number)
             services.resend(self.verification, channel=channel, ip=visitors.client_ip(request))
         except FlashcallError as error:
             return self.back(error)
@@ -304,7 +306,7 @@ def hint(call: Call) -> str | None:
     """Return what the person can do about a call that was not delivered."""
     if call.status != Call.Status.UNDELIVERED:
         return None
-    return str(reasons.advice(call.error_code))
+    return reasons.advice(call.error_code or "unknown")
 
 
 def placed(verification: Verification) -> Call:

@@ -224,6 +224,21 @@ def test_the_number_of_somebody_elses_call(client, outbox):
     assert "This number was called a moment ago." in errors(response)["__all__"][0]
 
 
+def says_no(request):
+    return False
+
+
+def test_the_challenge_of_the_site(client, outbox, configure):
+    check = start(client)
+    later(61)
+    configure(CALLS_TOTAL="1/day", CHALLENGE=f"{__name__}.says_no")
+    said = {"__all__": ["Show that you are not a robot, then try again."]}
+    assert errors(client.post(START, {"phone": number(1111)})) == said
+    client.post(f"{check}resend/")
+    assert errors(client.get(check)) == said
+    assert len(outbox) == 1
+
+
 # What can go wrong with a code.
 
 
@@ -374,9 +389,9 @@ def test_an_action_reached_by_address_does_nothing(client, outbox, action):
 @pytest.mark.parametrize(
     ("error_code", "advice"),
     [
-        ("busy", "Your line was busy."),
-        ("absent_subscriber", "Your phone is switched off or out of reach."),
-        ("not_provisioned", "Your number does not take such calls."),
+        ("busy", "The line was busy."),
+        ("absent_subscriber", "The phone is switched off or out of reach."),
+        ("not_provisioned", "This number does not take such calls."),
         ("failure", "The call did not get through."),
         ("unknown", "The call did not get through."),
         ("new_word", "The call did not get through."),

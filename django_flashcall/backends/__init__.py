@@ -9,9 +9,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..conf import BackendConfig, conf
-from .base import BaseBackend, CallRequest, Receipt
+from .base import BaseBackend, CallRequest, Receipt, Report, WebhookRequest
 
-__all__ = ["BaseBackend", "CallRequest", "Receipt", "get_backend", "load_class"]
+__all__ = [
+    "BaseBackend",
+    "CallRequest",
+    "Receipt",
+    "Report",
+    "WebhookRequest",
+    "get_backend",
+    "load_class",
+]
 
 _lock = threading.Lock()
 _instances: dict[str, tuple[BackendConfig, BaseBackend]] = {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from ..exceptions import MalformedReport
 from ..redaction import Secret
 
 
@@ -41,6 +44,52 @@ class Receipt:
     provider_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """What a provider sent to our address for delivery reports; it may carry a code.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        body: at most 64 KiB.
+        query: the parameters of the URL, the last value of each.
+        headers: by name, any case.
+    """
+
+    method: str
+    body: bytes = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a provider said of a call later, in our words; the code is not among them.
+
+    Attributes:
+        backend: the alias that the report came for.
+        outcome: ``sent``, ``delivered`` or ``undelivered``.
+        provider_id: the provider's identifier of the call, empty if it named none.
+        reference: our own, as the provider gave it back, empty if it did not.
+        error_code: why it was not delivered, a key of `reasons.REASONS`.
+        provider_code: the provider's own number for that.
+        mcc_mnc: the subscriber's network: country code of 3 digits, network code of 2 or 3.
+        price: what the call costs, in the currency of the contract.
+        submitted_at: when the provider took the call.
+        done_at: when the outcome was known.
+    """
+
+    backend: str
+    outcome: str
+    provider_id: str = ""
+    reference: str = ""
+    error_code: str = ""
+    provider_code: int | None = None
+    mcc_mnc: str = ""
+    price: Decimal | None = None
+    submitted_at: datetime | None = None
+    done_at: datetime | None = None
+
+
 class BaseBackend:
     """Base class of backends: one instance per alias and process, used by many threads at once.
 
@@ -51,6 +100,9 @@ class BaseBackend:
 
     secret_options: ClassVar[frozenset[str]] = frozenset()
     """Names of options whose values must never be shown."""
+
+    report_methods: ClassVar[frozenset[str]] = frozenset()
+    """HTTP methods that the provider posts delivery reports with; none: it posts no reports."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -73,6 +125,17 @@ class BaseBackend:
                 taken for a bug, and the call for one that may have been placed.
         """
         raise NotImplementedError
+
+    def parse_reports(self, request: WebhookRequest) -> Sequence[Report]:
+        """Translate what the provider sent about its calls.
+
+        Returns:
+            the reports in it; none where it is well-formed and tells nothing of our calls.
+
+        Raises:
+            MalformedReport: it is not what the provider sends.
+        """
+        raise MalformedReport
 
     def close(self) -> None:
         """Give connections back; called when the settings of the alias change."""

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 import requests
+from django.utils.dateparse import parse_datetime
 
 from ..exceptions import (
     DuplicateRejected,
+    MalformedReport,
     Misconfigured,
     NumberRejected,
     ProviderError,
@@ -23,7 +27,7 @@ from ..exceptions import (
     UnknownOutcome,
 )
 from ..redaction import Secret, plain_text
-from .base import CallRequest, Receipt
+from .base import CallRequest, Receipt, Report, WebhookRequest
 from .http import CONNECT_TIMEOUT, POOL_SIZE, RETRIES, TIMEOUT, Answer, HTTPBackend, Verdict
 from .options import Rule, is_text, is_url, is_whole
 
@@ -66,6 +70,13 @@ KINDS: Mapping[int, type[ProviderError]] = {
 """What an error means, where it says for certain that no call was placed: 1 to 11."""
 
 
+OUTCOMES = {0: "sent", 2: "delivered", 5: "undelivered", 9: "delivered"}
+"""What ``status`` of a delivery report means; other numbers tell nothing that we know."""
+
+REASONS = {2: "absent_subscriber", 4: "failure", 6: "not_provisioned", 16: "busy"}
+"""What ``errorCode`` of a delivery report means; all others are ``unknown``."""
+
+
 class FlashingCallBackend(HTTPBackend):
     """Places calls through the FlashingCall API.
 
@@ -89,6 +100,7 @@ class FlashingCallBackend(HTTPBackend):
     """
 
     secret_options = frozenset({"password", "notify_url"})
+    report_methods = frozenset({"POST"})
 
     option_rules: ClassVar[Mapping[str, Rule]] = {
         **HTTPBackend.option_rules,
@@ -170,7 +182,7 @@ class FlashingCallBackend(HTTPBackend):
                 )
             )
         if isinstance(content, dict) and content.get("error") is None:
-            return Verdict(Receipt(_provider_id(content.get("mtNum"))))
+            return Verdict(Receipt(_identifier(content.get("mtNum"))))
         words = "that is too long or incomplete" if answer.body is None else "that makes no sense"
         return Verdict(
             UnknownOutcome(f"Status 200 with an answer {words}.", http_status=answer.status),
@@ -181,7 +193,7 @@ class FlashingCallBackend(HTTPBackend):
         self, content: dict[str, Any], status: int, call: CallRequest, *, repeated: bool
     ) -> Verdict:
         error = content["error"]
-        code = _error_code(error.get("code"))
+        code = _whole(error.get("code"), digits=9)
         if code == ErrorCode.DUPLICATE and repeated:
             return Verdict(Receipt())  # our own first attempt got through
         texts = error.get("description"), content.get("extendedDescription")
@@ -196,6 +208,38 @@ class FlashingCallBackend(HTTPBackend):
             ask_again=code == ErrorCode.INTERNAL and self.duplicate_control,
         )
 
+    def parse_reports(self, request: WebhookRequest) -> Sequence[Report]:
+        """Read a delivery report (the provider's REST API, «Отчеты о доставке»).
+
+        Its ``text`` is the code: it is left where it is.
+        """
+        content = _json(request.body)
+        if not isinstance(content, dict):
+            raise MalformedReport
+        provider_id, reference = (_identifier(content.get(name)) for name in ("mtNum", "id"))
+        status = _whole(content.get("status"), digits=3)
+        if status is None or not (provider_id or reference):
+            raise MalformedReport
+        outcome = OUTCOMES.get(status)
+        if outcome is None or content.get("type", "FLASHINGCALL") != "FLASHINGCALL":
+            return ()
+        failed = outcome == "undelivered"
+        number = _whole(content.get("errorCode"), digits=9)
+        return [
+            Report(
+                backend=self.alias,
+                outcome=outcome,
+                provider_id=provider_id,
+                reference=reference,
+                error_code=REASONS.get(number or 0, "unknown") if failed else "",
+                provider_code=number if failed else None,
+                mcc_mnc=_mcc_mnc(content.get("mccMnc")),
+                price=_price(content.get("messagePrice")) or _price(content.get("segmentPrice")),
+                submitted_at=_date(content.get("submitDate")),
+                done_at=_date(content.get("doneDate")),
+            )
+        ]
+
 
 def _json(body: bytes | None) -> Any:
     """Return the content of a JSON text in UTF-8; None where it is none."""
@@ -205,14 +249,39 @@ def _json(body: bytes | None) -> Any:
         return None
 
 
-def _error_code(code: Any) -> int | None:
-    """Return ``error/code``, an int; a string of digits is tolerated, True is none."""
-    if isinstance(code, str) and re.fullmatch("[0-9]{1,9}", code):
-        return int(code)
-    return code if type(code) is int and 0 <= code < 10**9 else None
+def _whole(value: Any, digits: int) -> int | None:
+    """Return a whole number of so many digits; as a string it is tolerated, True is none."""
+    if isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{digits}}}", value):
+        return int(value)
+    return value if type(value) is int and 0 <= value < 10**digits else None
 
 
-def _provider_id(value: Any) -> str:
-    """Return ``mtNum``, a string (a number is tolerated) of plain characters; else an empty one."""
+def _identifier(value: Any) -> str:
+    """Return ``mtNum`` or ``id``, a string (or a number) of plain characters; else an empty one."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     return text if re.fullmatch("[!-~]{1,64}", text) else ""
+
+
+def _mcc_mnc(value: Any) -> str:
+    text = str(value) if isinstance(value, (str, int)) else ""
+    return text if re.fullmatch("[0-9]{5,6}", text) else ""
+
+
+def _price(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or len(str(value)) > 20:
+        return None
+    try:
+        price = Decimal(str(value))
+        return price.quantize(Decimal("0.0001")) if 0 <= price < 10**8 else None
+    except InvalidOperation:
+        return None
+
+
+def _date(value: Any) -> datetime | None:
+    """Return a date of ISO 8601 with an offset, in a year that makes sense."""
+    try:
+        date = parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    sensible = date is not None and date.tzinfo is not None and 2000 < date.year < 2200
+    return date if sensible else None

@@ -1,0 +1,37 @@
+"""``manage.py flashcall_prune``: delete what is past the retention."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from ...conf import conf
+from ...retention import outdated, prune
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes verifications, with their calls, reports, attempts and addresses, and numbers "
+        "that nobody owns, once they are older than RETENTION_DAYS. Run it once a day."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+        parser.add_argument("--days", type=int, help="instead of RETENTION_DAYS")
+
+    def handle(self, *args: Any, dry_run: bool, days: int | None, **options: Any) -> None:
+        days = conf.RETENTION_DAYS if days is None else max(0, days)
+        before = timezone.now() - timedelta(days=days)
+        if dry_run:
+            for rows in outdated(before):
+                words = rows.model._meta.verbose_name_plural
+                self.stdout.write(f"{rows.count()} {words} older than {days} days would go.")
+            return
+        gone = prune(before)
+        for label, number in sorted(gone.items()):
+            self.stdout.write(f"{number} rows of {label} deleted.")
+        if not gone:
+            self.stdout.write(f"Nothing is older than {days} days.")

@@ -1,0 +1,125 @@
+"""Delivery reports: what a provider said of a call later, written down."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, router, transaction
+from django.db.models import Case, F, Field, Q, Value, When
+
+from . import signals
+from .backends import Report
+from .models import Call, DeliveryReport
+
+logger = logging.getLogger("django_flashcall")
+
+Status = Call.Status
+
+FORWARDS = (
+    Status.REJECTED,
+    Status.QUEUED,
+    Status.UNKNOWN,
+    Status.SENT,
+    Status.UNDELIVERED,
+    Status.DELIVERED,
+)
+"""The way of a call; a report moves it to the right only, and lifts a rejection."""
+
+
+def record_report(report: Report) -> Call | None:
+    """Write down a delivery report; each outcome of a call once, in any order.
+
+    It moves the call forwards only, verifies nobody and gives nothing back to any limit. Joins the
+    caller's transaction.
+
+    Args:
+        report: as a backend read it.
+
+    Returns:
+        the call as it is now, or None where we know no such call.
+    """
+    call = _find(report)
+    if call is None:
+        logger.info(
+            "Delivery report for a call that is not known.",
+            extra={"backend": report.backend, "outcome": report.outcome},
+        )
+        return None
+    with transaction.atomic(using=router.db_for_write(Call)):
+        _move(call, report)
+        row = _store(call, report)
+        call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
+        if row is not None:
+            transaction.on_commit(
+                partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
+                using=router.db_for_write(Call),
+            )
+    return call
+
+
+def _find(report: Report) -> Call | None:
+    """Find the call by our own identifier, else by the provider's for this backend."""
+    calls = Call.objects.using(router.db_for_write(Call))
+    try:
+        call = calls.filter(reference=UUID(report.reference)).first()
+    except ValueError:
+        call = None
+    if call is None and report.provider_id:
+        found = calls.filter(provider_id=report.provider_id, backend=report.backend)
+        call = found.order_by("-pk").first()
+    return call
+
+
+def _move(call: Call, report: Report) -> None:
+    """Move the call forwards, in one statement that sees what other reports have just done to it.
+
+    The first of its transaction, so that reports for one call take turns. Network and price are
+    those of the furthest outcome that names them.
+    """
+    place = FORWARDS.index(Status(report.outcome))
+    behind, reached = Q(status__in=FORWARDS[:place]), Q(status__in=FORWARDS[: place + 1])
+    changes: dict[str, tuple[Q, Any]] = {
+        "status": (behind, report.outcome),
+        "error_code": (behind, report.error_code),
+        "provider_code": (behind, report.provider_code),
+    }
+    if report.mcc_mnc:
+        changes["mcc_mnc"] = (reached | Q(mcc_mnc=""), report.mcc_mnc)
+    if report.price is not None:
+        changes["price"] = (reached | Q(price=None), report.price)
+    Call.objects.filter(pk=call.pk).update(
+        **{
+            name: Case(
+                When(condition, then=Value(value, output_field=_field(name))),
+                default=F(name),
+            )
+            for name, (condition, value) in changes.items()
+        }
+    )
+
+
+def _field(name: str) -> Field[Any, Any]:
+    field = Call._meta.get_field(name)
+    assert isinstance(field, Field)  # noqa: S101 - for the type checker
+    return field
+
+
+def _store(call: Call, report: Report) -> DeliveryReport | None:
+    """Keep the report; None where its outcome is known already."""
+    try:
+        with transaction.atomic(using=router.db_for_write(Call)):
+            return DeliveryReport.objects.create(
+                call=call,
+                outcome=report.outcome,
+                error_code=report.error_code,
+                provider_code=report.provider_code,
+                mcc_mnc=report.mcc_mnc,
+                price=report.price,
+                submitted_at=report.submitted_at,
+                done_at=report.done_at,
+            )
+    except IntegrityError:
+        return None

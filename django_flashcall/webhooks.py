@@ -1,0 +1,88 @@
+"""The address that providers post delivery reports to: authenticate, parse, record."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.utils.crypto import constant_time_compare
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from . import services, visitors
+from .backends import BaseBackend, WebhookRequest, get_backend
+from .conf import conf
+from .exceptions import MalformedReport
+from .transactions import non_atomic
+
+logger = logging.getLogger("django_flashcall")
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+@method_decorator([csrf_exempt, non_atomic], name="dispatch")
+class DeliveryReportView(View):
+    """Takes delivery reports at ``<alias>/<secret>/``.
+
+    200 to every well-formed one, known or not; 400 to anything else, 404 for a wrong secret or
+    alias, 403 from a foreign network, 405, 413 over 64 KiB, and 500 where the report could not be
+    stored, so that the provider sends it again. The path holds the secret and the body the code, so
+    that neither is ever logged.
+    """
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse
+        try:
+            response = self.answer(request, **kwargs)
+        except Exception as error:
+            # Here, and without its variables: Django would log the path and mail the settings.
+            logger.error("A delivery report was not stored: %s.", type(error).__name__)
+            response = HttpResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        response["Cache-Control"] = "no-store"
+        # Django logs the path of every answer from 400 on that it does not find logged already.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
+
+    def answer(self, request: HttpRequest, alias: str, secret: str) -> HttpResponse:
+        """Take a report and answer without a body."""
+        # All are compared, so that the time does not tell which one fitted, or how far.
+        right = [constant_time_compare(secret, known) for known in conf.DELIVERY_REPORT_SECRETS]
+        if not any(right) or alias not in conf.BACKENDS:
+            return HttpResponse(status=HTTPStatus.NOT_FOUND)
+        if not _is_known_network(request):
+            logger.warning("A delivery report came from a foreign network.")
+            return HttpResponse(status=HTTPStatus.FORBIDDEN)
+        backend = get_backend(alias)
+        if request.method not in backend.report_methods:
+            return HttpResponseNotAllowed(sorted(backend.report_methods))
+        try:
+            body = request.read(MAX_BODY_BYTES + 1)
+        except OSError:
+            return HttpResponse(status=HTTPStatus.BAD_REQUEST)
+        if len(body) > MAX_BODY_BYTES:
+            return HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return _record(backend, request, body)
+
+
+def _record(backend: BaseBackend, request: HttpRequest, body: bytes) -> HttpResponse:
+    try:
+        reports = backend.parse_reports(
+            WebhookRequest(str(request.method), body, request.GET.dict(), request.headers)
+        )
+    except MalformedReport:
+        return HttpResponse(status=HTTPStatus.BAD_REQUEST)
+    for report in reports:
+        services.record_report(report)
+    return HttpResponse()
+
+
+def _is_known_network(request: HttpRequest) -> bool:
+    networks = conf.DELIVERY_REPORT_NETWORKS
+    ip = visitors.client_ip(request)
+    return not networks or (
+        ip is not None and any(ipaddress.ip_address(ip) in network for network in networks)
+    )

@@ -1,0 +1,150 @@
+"""What is deleted when, and that a forgotten number is nowhere."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core import serializers
+from django.core.management import call_command
+from django.utils import timezone
+
+from django_flashcall import retention, services
+from django_flashcall.backends import Report
+from django_flashcall.models import Attempt, Call, DeliveryReport, Phone, Rule, Verification
+
+from .test_services import wrong
+
+pytestmark = pytest.mark.django_db
+
+NUMBER = "+79161234567"
+
+
+def everything():
+    rows = [row for model in apps.get_models() for row in model._base_manager.all()]
+    return serializers.serialize("json", rows)
+
+
+def verified(outbox, number=NUMBER, owner=None):
+    verification = services.start(number, ip="203.0.113.9")
+    with pytest.raises(services_wrong()):
+        services.check(verification, wrong(outbox[-1].code), ip="203.0.113.9")
+    reference = verification.newest_call.reference.hex
+    services.record_report(Report(backend="default", outcome="delivered", reference=reference))
+    token = services.check(verification, outbox[-1].code, ip="203.0.113.9")
+    services.redeem(token, user=owner)
+    return verification
+
+
+def services_wrong():
+    from django_flashcall.exceptions import WrongCode
+
+    return WrongCode
+
+
+def age(days):
+    """Move everything that is stored into the past."""
+    then = timezone.now() - timedelta(days=days)
+    for model in (Phone, Verification, Call, Attempt, DeliveryReport):
+        model.objects.update(created_at=then)
+    Phone.objects.update(last_called_at=then)
+
+
+def prune(*arguments):
+    said = StringIO()
+    call_command("flashcall_prune", *arguments, stdout=said)
+    return said.getvalue()
+
+
+def test_forget(outbox):
+    ann = get_user_model().objects.create_user("ann")
+    verified(outbox, owner=ann)
+    verified(outbox, "+79161234568")
+    Rule.objects.create(action="deny", prefix=NUMBER, note="asked not to be called")
+    phone = Phone.objects.get(number=NUMBER)
+    retention.forget(phone)
+    left = everything()
+    assert "9161234567" not in left
+    assert "9161234568" in left
+    assert {m.objects.count() for m in (Phone, Verification, Call, DeliveryReport)} == {1}
+    assert get_user_model().objects.filter(pk=ann.pk).exists()
+    assert services.start(NUMBER).status == "pending"
+
+
+def test_prune_keeps_what_is_recent(outbox):
+    verified(outbox)
+    age(89)
+    assert "Nothing is older than 90 days" in prune()
+    assert Verification.objects.count() == 1
+
+
+def test_prune(outbox, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 2)
+    ann = get_user_model().objects.create_user("ann")
+    verified(outbox, owner=ann)
+    for last in range(5):
+        verified(outbox, f"+7916123400{last}")
+    age(91)
+    fresh = services.start("+79160000000", ip="198.51.100.1")
+    said = prune("--dry-run")
+    assert "6 verifications" in said
+    assert "5 phones" in said
+    assert Verification.objects.count() == 7
+    prune()
+    assert list(Verification.objects.all()) == [fresh]
+    assert Call.objects.count() == 1
+    assert not Attempt.objects.exists()
+    assert not DeliveryReport.objects.exists()
+    # The number of an account stays, without the addresses it was verified from.
+    assert set(Phone.objects.values_list("number", "owner")) == {
+        (NUMBER, ann.pk),
+        ("+79160000000", None),
+    }
+    assert "203.0.113.9" not in everything()
+
+
+def test_days(outbox):
+    verified(outbox)
+    age(8)
+    prune("--days", "9")
+    assert Verification.objects.exists()
+    prune("--days", "7")
+    assert not Verification.objects.exists()
+
+
+@pytest.mark.parametrize("field", ["waits_until", "last_called_at"])
+def test_a_number_that_is_waiting_or_called_stays(outbox, field):
+    services.start(NUMBER)
+    age(91)
+    Phone.objects.update(**{field: timezone.now()})
+    prune()
+    assert Phone.objects.count() == 1
+
+
+def test_a_number_erased_between_two_looks_is_called_as_a_new_one(outbox, monkeypatch):
+    services.start(NUMBER)
+    from django_flashcall import limits
+
+    reserve = limits.reserve
+
+    def erased_first(phone, *args):
+        retention.forget(Phone.objects.get(pk=phone.pk))
+        return reserve(phone, *args)
+
+    monkeypatch.setattr(limits, "reserve", erased_first)
+    assert services.start(NUMBER).status == "pending"
+    assert Phone.objects.count() == Verification.objects.count() == 1
+
+
+def test_a_verification_erased_between_two_looks_is_not_found(outbox, api):
+    from django_flashcall.exceptions import VerificationNotFound
+
+    verification = services.start(NUMBER)
+    retention.forget(Phone.objects.get())
+    for act in (
+        lambda: services.check(verification, "1234"),
+        lambda: services.resend(verification),
+    ):
+        with pytest.raises(VerificationNotFound):
+            act()
