@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 
 import pytest
 import requests
@@ -114,10 +115,21 @@ def test_a_number_of_another_account_is_refused(demo, visitor):
 def test_the_phone_says_a_voice_code_and_stays_silent_when_busy(visitor):
     visitor.submit(visitor.look("phone/"), phone="8 916 100-00-04", channel="voice_code")
     assert "“Your code is" in visitor.look("virtual-phone/").text
-    visitor.submit(visitor.look("phone/"), phone="8 916 100-99-66", channel="flash_call")
+    visitor.submit(visitor.look("phone/"), phone="8 916 101-99-66", channel="flash_call")
     screen = visitor.look("virtual-phone/").text
     assert 'class="vp-call"' not in screen
     assert "Could not get through" in screen
+
+
+def test_delivery_reports_reach_the_site(demo):
+    api = f"{demo.site}api/verifications/"
+    started = requests.post(api, json={"phone": "8 916 100-99-66"}).json()  # busy
+    for _ in range(300):
+        call = requests.get(f"{api}{started['id']}/").json()["call"]
+        if call["status"] == "undelivered":
+            break
+        time.sleep(0.1)
+    assert call == {"status": "undelivered", "error_code": "busy"}
 
 
 def test_a_taken_port_is_named(demo, unused_tcp_port):

@@ -37,12 +37,14 @@ FLASHCALL = {
     },
     "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
     "PURPOSES": {"signup": {}, "change_phone": {}},
+    "DELIVERY_REPORT_SECRETS": ["of-the-demo-alone-make-your-own-secret"],
     # One visitor tries everything here: keep the defaults of all these on a real site.
     "COOLDOWN": 10,
     "CALLS_PER_PHONE": "200/day",
     "CALLS_PER_IP": "200/hour",
     "CALLS_PER_PREFIX": "200/hour",
     "FAILURES_PER_IP": "200/day",
+    "FRAUD_GUARD": "record",
 }
 
 MIDDLEWARE = [

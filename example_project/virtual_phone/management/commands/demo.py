@@ -46,10 +46,13 @@ class Command(BaseCommand):
         # The virtual phone asks every second: its lines would hide all others.
         asked = reverse("virtual_phone")
         logging.getLogger("django.server").addFilter(lambda line: asked not in line.getMessage())
-        with Simulator(port=provider, auto_reports=True, report_delay=3) as simulator:
-            self.stdout.write(
-                WELCOME.format(site=f"http://127.0.0.1:{site}/", provider=simulator.url)
-            )
+        url = f"http://127.0.0.1:{site}"
+        secret = settings.FLASHCALL["DELIVERY_REPORT_SECRETS"][0]
+        reports = url + reverse("django_flashcall:delivery-report", args=["default", secret])
+        with Simulator(
+            port=provider, auto_reports=True, report_delay=3, report_url=reports
+        ) as simulator:
+            self.stdout.write(WELCOME.format(site=f"{url}/", provider=simulator.url))
             self.stdout.flush()
             call_command("runserver", f"127.0.0.1:{site}", use_reloader=False)
 
