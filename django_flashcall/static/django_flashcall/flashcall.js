@@ -102,7 +102,6 @@
       if (known.status !== "pending") return location.reload();
       if (known.resend_in !== null) wait(known.resend_in);
       if (known.hint && known.hint !== lead.textContent.trim()) {
-        lead.style.minHeight = `${lead.offsetHeight}px`; // what follows stays where it is
         lead.textContent = known.hint;
         lead.classList.add("flashcall-hint");
         announce(known.hint);
