@@ -2,7 +2,8 @@
 
 import os
 
-pytest_plugins = ["tests.fixtures"]
+# The plugin by the name of its entry point: here too where the installation is older than that.
+pytest_plugins = ["django_flashcall.pytest_plugin", "tests.fixtures"]
 
 # What only PostgreSQL can show; on SQLite it is not collected, and so never skipped.
 collect_ignore = [] if os.environ.get("TEST_DATABASE") == "postgres" else ["postgres"]
