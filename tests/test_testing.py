@@ -41,11 +41,12 @@ class TestOutbox:
     def test_other_settings_stay(self, console, flashcall_outbox):
         assert django_settings.FLASHCALL["MAX_ATTEMPTS"] == 5
 
-    def test_it_is_empty_at_first(self, flashcall_outbox):
-        get_backend("default").place_call(testing.Situation)  # whatever it is
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_it_is_empty_at_first(self, flashcall_outbox, turn):
+        assert flashcall_outbox == []
+        services.start("+79161234567")
         assert len(flashcall_outbox) == 1
-
-    test_it_is_empty_at_first_in_every_test = test_it_is_empty_at_first
 
     def test_a_context_manager(self, console):
         with testing.capture_calls() as outbox:
