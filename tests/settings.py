@@ -65,7 +65,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "django-flashcall",
     "DESCRIPTION": "Phone verification by flash call and voice code.",
-    "VERSION": None,
+    "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
 }
 FLASHCALL = {"BACKENDS": {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}}}

@@ -5,8 +5,8 @@ The extensions register themselves. Nothing here changes a view: only what is sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.db import models
@@ -63,49 +63,11 @@ class TypedFieldExtension(OpenApiSerializerFieldExtension):
         return {"type": "string"}
 
 
-class VerificationExtension(OpenApiSerializerExtension):
-    """The words that a verification is told in."""
+class ErrorSerializer(drf.Serializer[Any]):
+    """An error that no field is at fault for."""
 
-    target_class = serializers.VerificationSerializer
-    match_subclasses = True
-
-    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer(
-            self.target, direction, bypass_extensions=True
-        )
-        fields = schema["properties"]
-        fields["status"] = _word([*Verification.State.values, Verification.EXPIRED])
-        fields["channel"] = _word(CHANNELS)
-        fields["channels"] = {
-            "type": "array",
-            "items": _word(CHANNELS),
-            "description": "Those that can be asked for now.",
-        }
-        for name, words in DESCRIPTIONS.items():
-            fields[name] = {**fields[name], "description": words}
-        return schema
-
-
-DESCRIPTIONS = {
-    "phone": "Whole in the answer to a start, else masked: `+7******4567`.",
-    "code_length": "Digits of the code.",
-    "attempts_left": "Guesses that are left.",
-    "calls_left": "Calls that are left.",
-    "expires_at": "No later call moves it.",
-    "resend_at": "When the next call can be asked for; null where none is left.",
-}
-
-
-class CallExtension(OpenApiSerializerExtension):
-    target_class = serializers.CallSerializer
-
-    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer(
-            self.target, direction, bypass_extensions=True
-        )
-        schema["properties"]["status"] = _word(Call.Status.values)
-        schema["properties"]["error_code"]["description"] = "Why it did not arrive, as a word."
-        return schema
+    error_code = drf.CharField(help_text="For programs; never translated.")
+    detail = drf.CharField(help_text="For people.")
 
 
 class CheckedVerificationSerializer(serializers.VerificationSerializer):
@@ -114,7 +76,86 @@ class CheckedVerificationSerializer(serializers.VerificationSerializer):
     token = drf.CharField(help_text="Proof of the number, redeemed once.")
 
 
-class StartExtension(OpenApiViewExtension):
+class Described:
+    """A component under a name that no serializer of the site has, with words on its fields."""
+
+    target: Any
+    match_subclasses = True
+    descriptions: ClassVar[Mapping[str, str]] = {}
+
+    def get_name(self, auto_schema: Any, direction: Any) -> str:
+        serializer = self.target if isinstance(self.target, type) else type(self.target)
+        return f"Flashcall{serializer.__name__.removesuffix('Serializer')}"
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        fields = schema["properties"]
+        self.alter(fields)
+        for name, words in self.descriptions.items():
+            fields[name] = {**fields[name], "description": words}
+        return schema
+
+    def alter(self, fields: dict[str, Any]) -> None:
+        """Change the schemas of fields."""
+
+
+class StartExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.StartSerializer
+    descriptions: ClassVar = {
+        "phone": "In any way people write it.",
+        "channel": "`flash_call` or `voice_code`; the site's first if omitted.",
+        "purpose": "What the token will be for, as the site's settings name it; else `signup`.",
+    }
+
+
+class CheckExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.CheckSerializer
+    descriptions: ClassVar = {"code": "As it was typed; blanks and dashes do no harm."}
+
+
+class ResendExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.ResendSerializer
+    descriptions: ClassVar = {"channel": "`flash_call` or `voice_code`; as before if omitted."}
+
+
+class SignupExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.SignupSerializer
+    descriptions: ClassVar = {"phone_token": "The answer to the right code."}
+
+
+class ErrorExtension(Described, OpenApiSerializerExtension):
+    target_class = ErrorSerializer
+
+
+class CallExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.CallSerializer
+    descriptions: ClassVar = {"error_code": "Why it did not arrive, as a word."}
+
+    def alter(self, fields: dict[str, Any]) -> None:
+        fields["status"] = _word(Call.Status.values)
+
+
+class VerificationExtension(Described, OpenApiSerializerExtension):
+    target_class = serializers.VerificationSerializer
+    descriptions: ClassVar = {
+        "phone": "Whole in the answer to a start, else masked: `+7******4567`.",
+        "channels": "Those that can be asked for now.",
+        "code_length": "Digits of the code.",
+        "attempts_left": "Guesses that are left.",
+        "calls_left": "Calls that are left.",
+        "expires_at": "No later call moves it.",
+        "resend_at": "When the next call can be asked for; null where none is left.",
+    }
+
+    def alter(self, fields: dict[str, Any]) -> None:
+        fields["status"] = _word([*Verification.State.values, Verification.EXPIRED])
+        fields["channel"] = _word(CHANNELS)
+        fields["channels"] = {"type": "array", "items": _word(CHANNELS)}
+
+
+class StartViewExtension(OpenApiViewExtension):
     target_class = "django_flashcall.rest_framework.views.StartView"
 
     def view_replacement(self) -> Any:
@@ -154,7 +195,7 @@ class VerificationViewExtension(OpenApiViewExtension):
         return extend_schema_view(get=get, delete=delete)(_copy(self.target_class))
 
 
-class CheckExtension(OpenApiViewExtension):
+class CheckViewExtension(OpenApiViewExtension):
     target_class = "django_flashcall.rest_framework.views.CheckView"
 
     def view_replacement(self) -> Any:
@@ -176,7 +217,7 @@ class CheckExtension(OpenApiViewExtension):
         return extend_schema_view(post=post)(_copy(self.target_class))
 
 
-class ResendExtension(OpenApiViewExtension):
+class ResendViewExtension(OpenApiViewExtension):
     target_class = "django_flashcall.rest_framework.views.ResendView"
 
     def view_replacement(self) -> Any:
@@ -200,7 +241,7 @@ class ResendExtension(OpenApiViewExtension):
         return extend_schema_view(post=post)(_copy(self.target_class))
 
 
-class SignupExtension(OpenApiViewExtension):
+class SignupViewExtension(OpenApiViewExtension):
     """Its fields are those of the site's user model."""
 
     target_class = "django_flashcall.rest_framework.views.SignupView"
@@ -243,7 +284,7 @@ def _operation(
     answers: Mapping[int, Any],
     errors: Mapping[int, tuple[str, str]],
     request: Any = None,
-    fields: Iterable[str] = (),
+    fields: Collection[str] = (),
 ) -> Any:
     """Return the decorator that describes a method of a view.
 
@@ -259,9 +300,15 @@ def _operation(
     bodiless = () if request else (413, 415)
     for status in sorted({*ALWAYS, *errors} - {*bodiless}):
         said = [found[status] for found in (errors, ALWAYS) if status in found]
+        words = [word for _, words in said for word in words.split()]
         described[status] = OpenApiResponse(
-            _error([word for _, words in said for word in words.split()], fields, status),
-            description=" ".join(description for description, _ in said),
+            _error(words, fields, status)
+            if fields and status in errors and status != 404
+            else ErrorSerializer,
+            description=" ".join(
+                f"{description} ({', '.join(f'`{word}`' for word in words.split())})"
+                for description, words in said
+            ),
         )
     return extend_schema(
         operation_id=name,
@@ -285,17 +332,15 @@ def _headers(described: Mapping[int, Any]) -> Iterable[OpenApiParameter]:
     yield header("WWW-Authenticate", str, "The site's authentication.", [401])
 
 
-def _error(words: Iterable[str], fields: Iterable[str], status: int) -> dict[str, Any]:
+def _error(words: Collection[str], fields: Collection[str], status: int) -> dict[str, Any]:
     """Return the schema of an error: messages by field or in ``detail``, and facts for programs."""
-    messages = {"type": "array", "items": {"type": "string"}}
+    names = (*fields, api_settings.NON_FIELD_ERRORS_KEY)
     properties: dict[str, Any] = {
-        "error_code": {"type": "string", "enum": list(dict.fromkeys(words))},
+        "error_code": {"type": "string", "enum": list(words)},
         "detail": {"type": "string", "description": "Where no field is at fault."},
+        **{name: {"type": "array", "items": {"type": "string"}} for name in names if name},
     }
-    if status in (400, 403, 429, 503) and fields:
-        keys = (*fields, api_settings.NON_FIELD_ERRORS_KEY)
-        properties |= {name: messages for name in keys if name is not None}
-    if status in (400, 429):
+    if {"wrong_code", "too_many_attempts"}.intersection(words):
         properties["attempts_left"] = {"type": "integer"}
     if status in (429, 503):
         properties["retry_after"] = {"type": "integer", "minimum": 1, "description": "Seconds."}
