@@ -65,5 +65,6 @@ def flashcall_provider(flashcall_simulator: Simulator, settings: Any) -> Simulat
     """The simulator as the provider of the site, for flash calls and voice codes."""
     from . import testing
 
-    settings.FLASHCALL = testing.simulated(flashcall_simulator, connect_timeout=1, timeout=2)
+    # Long enough for a busy machine, short enough for tests that wait for its end.
+    settings.FLASHCALL = testing.simulated(flashcall_simulator, connect_timeout=3, timeout=4)
     return flashcall_simulator

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from django_flashcall.simulator import Account, Simulator
+
+from .demo import Demo, running_demo
 
 PROVIDER_PASSWORD = "pa55word-of-the-site"
 
@@ -58,7 +60,7 @@ def provider(flashcall_provider: Simulator) -> Simulator:
     return flashcall_provider
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def unused_tcp_port_factory() -> Callable[[], int]:
     """Gives ports that nobody listens on."""
 
@@ -73,3 +75,12 @@ def unused_tcp_port_factory() -> Callable[[], int]:
 @pytest.fixture
 def unused_tcp_port(unused_tcp_port_factory: Callable[[], int]) -> int:
     return unused_tcp_port_factory()
+
+
+@pytest.fixture(scope="module")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, unused_tcp_port_factory: Callable[[], int]
+) -> Iterator[Demo]:
+    """The example project, running."""
+    with running_demo(tmp_path_factory.mktemp("demo"), unused_tcp_port_factory) as demo:
+        yield demo
