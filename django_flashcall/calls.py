@@ -98,7 +98,7 @@ def chooses_code(alias: str) -> bool:
 def _chosen(call: Call, receipt: Receipt) -> ProviderError | None:
     """Keep the code that the provider chose; return what is wrong if nobody could type it."""
     verification = call.verification
-    code = str(receipt.code or "")
+    code = Secret(receipt.code or "")
     if not codes.is_code(code, verification.code_length):
         return Misconfigured(
             f"The provider's code does not have {verification.code_length} digits.",
