@@ -32,7 +32,7 @@ def test_a_call(provider):
     assert "Number: +7******4567 Backend: default Status: sent" in said
     assert f"Provider's id: {placed.mt_num}" in said
     assert "Took: 0.0" in said
-    assert not shows(placed.code, said)
+    assert not shows(placed.code, said.replace("+7******4567", ""))
 
 
 def test_the_voice_channel(provider):
