@@ -32,6 +32,7 @@ from .exceptions import (
 )
 from .models import Call, Verification
 from .redaction import Secret
+from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
 
@@ -95,7 +96,9 @@ def _failed(call: Call, error: ProviderError, before: datetime | None) -> Flashc
     if error.may_have_been_placed:
         signals.call_placed.send_robust(Call, call=call)
         if refusal is not None:
-            refusal.retry_after = limits.retry_after(call.phone, call.network, call.created_at)
+            refusal.retry_after = limits.retry_after(
+                call.phone, Source(call.network, call.wide_network), call.created_at
+            )
     else:
         _undo(call, before)
         signals.call_failed.send_robust(Call, call=call, error=error)
@@ -130,7 +133,7 @@ def _answered(call: Call, status: Call.Status, **values: Any) -> None:
         ):
             row.update(answered_at=call.answered_at, **values)
             call.refresh_from_db(fields=["status"])
-    except DatabaseError:
+    except (DatabaseError, Call.DoesNotExist):
         # The call is placed, and its row says that it may be: the person goes on.
         logger.exception("The answer of the provider was not stored.", extra=_context(call))
 

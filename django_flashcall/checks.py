@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 
 from .backends import BaseBackend, load_class
-from .conf import BackendConfig, FlashcallSettings, conf
+from .conf import CODE_LENGTHS, BackendConfig, FlashcallSettings, conf
 
 IDS_OF_SETTINGS = {
     "BACKENDS": "django_flashcall.E003",
@@ -58,16 +59,42 @@ def check_deployment(
     for alias, config, messages in _backends():
         if not messages:
             found += load_class(config).check_deployment(alias, config.options)
+    return [*found, *_deployment()]
+
+
+def _deployment() -> Iterator[CheckMessage]:
     if _is_right("TEST_NUMBERS") and conf.TEST_NUMBERS:
-        found.append(
-            Warning(
-                "FLASHCALL: TEST_NUMBERS is set: whoever knows such a number and its code can "
-                "verify it without a call.",
-                hint="Keep it for as long as a reviewer needs it, and use codes nobody guesses.",
-                id="django_flashcall.W002",
-            )
+        yield Warning(
+            "FLASHCALL: TEST_NUMBERS is set: whoever knows such a number and its code can "
+            "verify it without a call.",
+            hint="Keep it for as long as a reviewer needs it, and use codes nobody guesses.",
+            id="django_flashcall.W002",
         )
-    return found
+    if "CALLS_TOTAL" not in conf.given:
+        yield Warning(
+            "FLASHCALL: CALLS_TOTAL, the budget of the whole site, is left to its default.",
+            hint='Choose what the site needs on its busiest day, for example "5000/day": an attack '
+            "can cost no more, and beyond it nobody is called.",
+            id="django_flashcall.W003",
+        )
+    proxied = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
+    if proxied and _is_right("TRUSTED_PROXIES") and not conf.TRUSTED_PROXIES:
+        yield Warning(
+            "FLASHCALL: the site stands behind a proxy (SECURE_PROXY_SSL_HEADER or "
+            "USE_X_FORWARDED_HOST), but TRUSTED_PROXIES is 0.",
+            hint="Set TRUSTED_PROXIES to the number of proxies of yours that add to "
+            "X-Forwarded-For; without it all visitors share the limits of one address.",
+            id="django_flashcall.W004",
+        )
+    if _is_right("PURPOSES"):
+        login = conf.PURPOSES.get("login")
+        if login is not None and login.code_length < max(CODE_LENGTHS):
+            yield Warning(
+                "FLASHCALL: the purpose 'login' has codes of 4 digits: one guess in 10,000 opens "
+                "an account.",
+                hint='Have the provider enable 6 digits: {"login": {"CODE_LENGTH": 6}}.',
+                id="django_flashcall.W005",
+            )
 
 
 def _unknown_keys(given: Any) -> Iterator[CheckMessage]:

@@ -28,8 +28,10 @@ class FlashcallError(Exception):
         message: translated words for people.
         retry_after: seconds until the next permitted start, or None where waiting does not help.
         attempts_left: guesses that remain, or None where it means nothing.
+        scope: which limit it was, for the site's operator only.
     """
 
+    scope: str = ""
     error_code: ClassVar[str]
     status_code: ClassVar[int] = 400
     field: str | None = None
@@ -42,7 +44,9 @@ class FlashcallError(Exception):
         field: str | None = None,
         retry_after: int | None = None,
         attempts_left: int | None = None,
+        scope: str = "",
     ) -> None:
+        self.scope = scope
         if message is not None:
             self.message = message
         if field is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -136,6 +137,7 @@ class Verification(models.Model):
             models.Index(fields=["-created_at"], name="flashcall_verif_created"),
             models.Index(fields=["state", "-created_at"], name="flashcall_verif_state"),
             models.Index(fields=["purpose", "-created_at"], name="flashcall_verif_purpose"),
+            models.Index(fields=["purpose", "redeemed_at"], name="flashcall_verif_redeemed"),
         ]
 
     def __str__(self) -> str:
@@ -229,7 +231,11 @@ class Call(models.Model):
     mcc_mnc = models.CharField(_("operator"), max_length=6, blank=True)
     price = models.DecimalField(_("price"), max_digits=12, decimal_places=4, null=True, blank=True)
     code_digest = models.CharField(max_length=64, blank=True, editable=False)
-    network = models.CharField(_("network"), max_length=43, blank=True)
+    # Copies of what the limits and the guard count by, so that each finds its calls by an index.
+    prefix = models.CharField(_("range of numbers"), max_length=16, blank=True)
+    country = models.CharField(_("country"), max_length=3, blank=True)
+    network = models.CharField(_("visitor's network"), max_length=43, blank=True)
+    wide_network = models.CharField(max_length=43, blank=True, editable=False)
     is_test = models.BooleanField(_("test number"), default=False)
     created_at = models.DateTimeField(_("asked for"), default=timezone.now)
     answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
@@ -239,6 +245,9 @@ class Call(models.Model):
         verbose_name_plural = _("calls")
         indexes: ClassVar = [
             models.Index(fields=["phone", "created_at"], name="flashcall_call_phone"),
+            models.Index(fields=["prefix", "created_at"], name="flashcall_call_prefix"),
+            models.Index(fields=["network", "created_at"], name="flashcall_call_network"),
+            models.Index(fields=["wide_network", "created_at"], name="flashcall_call_wide"),
             models.Index(fields=["-created_at"], name="flashcall_call_created"),
             models.Index(fields=["status", "-created_at"], name="flashcall_call_status"),
             models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
@@ -267,17 +276,25 @@ class Call(models.Model):
         return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
-    def newest(cls, verification: uuid.UUID, *, placed: bool = False) -> Call | None:
+    def newest(
+        cls,
+        verification: uuid.UUID,
+        *,
+        placed: bool = False,
+        beside: Mapping[str, Any] | None = None,
+    ) -> Call | None:
         """Return the newest call of a verification, with verification and phone, in one query.
 
         Args:
             verification: the id of the verification.
             placed: leave out calls that were certainly not placed.
+            beside: expressions to evaluate in the same statement, by the names of attributes.
         """
-        calls = cls.objects.select_related("verification__phone").filter(verification=verification)
+        calls = cls.objects.annotate(**(beside or {})).filter(verification=verification)
+        calls = calls.select_related("verification__phone")
         if placed:
             calls = calls.exclude(status=cls.Status.REJECTED)
-        call = calls.order_by("-pk").first()
+        call: Call | None = calls.order_by("-pk").first()
         if call is not None and not placed:
             call.verification.newest_call = call
         return call
@@ -294,11 +311,17 @@ class Attempt(models.Model):
     )
     right = models.BooleanField(_("right"))
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
-    created_at = models.DateTimeField(_("made"), default=timezone.now)
+    network = models.CharField(max_length=43, blank=True, editable=False)
+    wide_network = models.CharField(max_length=43, blank=True, editable=False)
+    created_at = models.DateTimeField(_("made"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
+        indexes: ClassVar = [
+            models.Index(fields=["network", "created_at"], name="flashcall_attempt_network"),
+            models.Index(fields=["wide_network", "created_at"], name="flashcall_attempt_wide"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.verification_id} {self.created_at:%Y-%m-%d %H:%M:%S}"
@@ -405,3 +428,75 @@ class Rule(models.Model):
         if len(self.prefix) > LONGEST_RANGE:
             target = phones.mask(self.prefix)
         return f"{self.get_action_display()} {target}"
+
+
+class Refusal(models.Model):
+    """Calls that a limit refused: one row per scope, reason and hour, so that no flood fills it."""
+
+    class Scope(models.TextChoices):
+        NUMBER = "number", _("number")
+        ADDRESS = "address", _("address")
+        PREFIX = "prefix", _("range of numbers")
+        TOTAL = "total", _("whole budget")
+        RULE = "rule", _("rule or country")
+        GUARD = "guard", _("fraud guard")
+        CHANNEL = "channel", _("stopped channel")
+
+    scope = models.CharField(_("limit"), max_length=16, choices=Scope.choices)
+    reason = models.CharField(_("reason"), max_length=32)
+    hour = models.DateTimeField(_("hour"))
+    count = models.PositiveIntegerField(_("how often"), default=1)
+    example = models.CharField(_("latest example"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("refusal")
+        verbose_name_plural = _("refusals")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["hour", "scope", "reason"], name="flashcall_refusal_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_scope_display()} {self.hour:%Y-%m-%d %H}:00"
+
+
+class GuardDecision(models.Model):
+    """What the fraud guard decided of a range, address, country or network on one day, and why."""
+
+    class Scope(models.TextChoices):
+        PREFIX = "prefix", _("range of numbers")
+        ADDRESS = "address", _("address")
+        COUNTRY = "country", _("country")
+        OPERATOR = "operator", _("operator")
+
+    scope = models.CharField(_("of what"), max_length=16, choices=Scope.choices)
+    value = models.CharField(_("which"), max_length=43)
+    day = models.DateField(_("day"))
+    denied = models.BooleanField(_("calls refused"))
+    unverified = models.PositiveIntegerField(_("calls that nobody completed"))
+    honest = models.PositiveIntegerField(_("numbers that did what they came for"))
+    allowed = models.PositiveIntegerField(_("such calls that are usual"))
+    count = models.PositiveIntegerField(_("how often it was applied"), default=1)
+    created_at = models.DateTimeField(_("decided"), default=timezone.now, db_index=True)
+    overruled_at = models.DateTimeField(_("overruled"), null=True, blank=True)
+    overruled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("overruled by"),
+    )
+
+    class Meta:
+        verbose_name = _("decision of the fraud guard")
+        verbose_name_plural = _("decisions of the fraud guard")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["scope", "value", "day"], name="flashcall_decision_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_scope_display()} {self.value} {self.day}"

@@ -8,7 +8,7 @@ import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
 
 from .conf import conf
-from .exceptions import InvalidPhone, PhoneNotAllowed
+from .exceptions import InvalidPhone
 
 MAX_TYPED_LENGTH = 64
 """Characters of a number as typed: E.164 has 15 digits, the rest is punctuation."""
@@ -84,21 +84,12 @@ def parse_prefix(typed: str) -> str:
     return f"+{digits}"
 
 
-def check_allowed(phone: str) -> None:
-    """Refuse numbers that are unassigned, or of a country or type that is not called.
-
-    Args:
-        phone: a number in E.164.
-
-    Raises:
-        PhoneNotAllowed: ``ALLOWED_COUNTRIES`` or ``NUMBER_TYPES`` does not name it.
-    """
-    number = _number(phone)
+def is_allowed(phone: str) -> bool:
+    """Tell whether ``ALLOWED_COUNTRIES`` and ``NUMBER_TYPES`` let a number in E.164 be called."""
     countries = conf.ALLOWED_COUNTRIES
     if countries is not None and country(phone) not in countries:
-        raise PhoneNotAllowed
-    if _NAME_OF_TYPE[phonenumbers.number_type(number)] not in conf.NUMBER_TYPES:
-        raise PhoneNotAllowed
+        return False
+    return _NAME_OF_TYPE[phonenumbers.number_type(_number(phone))] in conf.NUMBER_TYPES
 
 
 def country(phone: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from .models import Phone, Rule, Verification
+from .models import GuardDecision, Phone, Refusal, Rule, Verification
 
 BATCH = 500
 """Rows, beside what hangs on them, that one transaction deletes: nobody waits for it."""
@@ -44,6 +44,8 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
             owner=None,
             created_at__lt=before,
         ),
+        Refusal.objects.filter(hour__lt=before),
+        GuardDecision.objects.filter(created_at__lt=before),
     ]
 
 
@@ -61,7 +63,7 @@ def prune(
     """
     gone: Counter[str] = Counter()
     for rows in outdated(before):
-        while keys := list(rows.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
+        while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
             number, by_model = rows.filter(pk__in=keys).delete()
             gone.update(by_model)
             if not number:

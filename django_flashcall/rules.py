@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from . import phones
 from .exceptions import PhoneNotAllowed
-from .models import Rule
+from .models import Refusal, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,7 @@ def check_allowed(phone: str) -> Judgement:
         PhoneNotAllowed: the answer is the same whether or not the site knows the number.
     """
     judgement = judge(phone)
-    if judgement.action == Rule.Action.DENY:
-        raise PhoneNotAllowed
-    if judgement.action is None:
-        phones.check_allowed(phone)
+    denied = judgement.action == Rule.Action.DENY
+    if denied or (judgement.action is None and not phones.is_allowed(phone)):
+        raise PhoneNotAllowed(scope=Refusal.Scope.RULE)
     return judgement

@@ -9,7 +9,8 @@ is raised after the transaction that counted it, never out of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import calls, codes, limits, phones, rules, signals, tokens, visitors
+from . import calls, codes, fraud, limits, phones, refusals, rules, signals, tokens, visitors
 from .conf import Purpose, conf
 from .exceptions import (
     AlreadyVerified,
@@ -33,16 +34,19 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Phone, Verification
+from .models import Attempt, Call, Phone, Refusal, Verification
 from .redaction import Secret
 from .reports import record_report
 from .tokens import Person, create_user, read_token, redeem, sign_up
+from .visitors import Source
 
 __all__ = [
     "cancel",
     "check",
     "create_user",
     "find",
+    "has_verified_phone",
+    "phone_of",
     "read_token",
     "record_report",
     "redeem",
@@ -84,15 +88,19 @@ def start(
     number = phones.parse(phone)
     serves = _purpose(purpose)
     test_code = conf.TEST_NUMBERS.get(number)
-    channel = _channel(channel, serves, _stopped(number))
+    now = timezone.now()
+    source = visitors.source(ip)
+    with _refusals(number, source, now):
+        channel = _channel(channel, serves, _stopped(number))
     # Read outside the transaction, which then begins with a write: SQLite refuses to turn a
     # transaction that has read into one that writes while another writes.
     row = Phone.objects.filter(number=number).first() or Phone(number=number)
-    now = timezone.now()
-    network = visitors.network(ip)
     length = len(test_code) if test_code else serves.code_length
-    with _counting():
-        before = limits.reserve(row, network, now)
+    with _refusals(number, source, now):
+        if test_code is None:
+            fraud.check(row, source, now, tokens.account_of(user))
+    with _refusals(number, source, now), _counting():
+        reservation = limits.reserve(row, source, now)
         verification = Verification.objects.create(
             phone=row,
             purpose=purpose,
@@ -107,8 +115,9 @@ def start(
             created_at=now,
             expires_at=now + timedelta(seconds=serves.code_ttl),
         )
-        call, code = _queue(verification, channel, network, now)
-    calls.place(call, code, before)
+        call, code = _queue(verification, channel, source, now)
+    refusals.watch_budget(reservation.spent, now)
+    calls.place(call, code, reservation.before)
     return verification
 
 
@@ -135,20 +144,24 @@ def resend(
         RuntimeError: called inside a transaction.
     """
     serves = _purpose(verification.purpose)
-    stopped = _stopped(verification.phone.number)
-    channel = _channel(channel or verification.channel, serves, stopped)
+    number = verification.phone.number
     now = timezone.now()
-    network = visitors.network(ip)
-    with _counting():
+    source = visitors.source(ip)
+    with _refusals(number, source, now):
+        channel = _channel(channel or verification.channel, serves, _stopped(number))
+        if number not in conf.TEST_NUMBERS:
+            fraud.check(verification.phone, source, now, verification.user)
+    with _refusals(number, source, now), _counting():
         spent = _pending(verification, now).filter(calls_left__gt=0)
         resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
         if resent:
             verification.refresh_from_db(from_queryset=_with_phone())
-            before = limits.reserve(verification.phone, network, now)
-            call, code = _queue(verification, channel, network, now)
+            reservation = limits.reserve(verification.phone, source, now)
+            call, code = _queue(verification, channel, source, now)
     if not resent:
-        raise _refusal(verification, network, on_form=True)
-    calls.place(call, code, before)
+        raise _refusal(verification, source, on_form=True)
+    refusals.watch_budget(reservation.spent, now)
+    calls.place(call, code, reservation.before)
     return verification
 
 
@@ -175,12 +188,13 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
     right = False
-    with _counting():
+    source = visitors.source(ip)
+    with _refusals(verification.phone.number, source, now), _counting():
         spent = _pending(verification, now).update(attempts_left=F("attempts_left") - 1)
         if spent:
-            right = _evaluate(verification, code, ip)
+            right = _evaluate(verification, code, ip, source)
     if not spent:
-        raise _refusal(verification, visitors.network(ip))
+        raise _refusal(verification, source)
     if not right:
         raise WrongCode(verification.attempts_left)
     signals.phone_verified.send_robust(Verification, verification=verification)
@@ -214,6 +228,17 @@ def find(verification: UUID, *, user: Person = None, session: str | None = None)
     return found
 
 
+def phone_of(user: Person) -> Phone | None:
+    """Return the verified number of an account, or None."""
+    account = tokens.account_of(user)
+    return None if account is None else Phone.objects.filter(owner=account.pk).first()
+
+
+def has_verified_phone(user: Person) -> bool:
+    """Tell whether somebody is logged in and has a verified number."""
+    return phone_of(user) is not None
+
+
 # What the functions above are made of, in the order of their use.
 
 
@@ -233,6 +258,16 @@ def _purpose(name: str) -> Purpose:
         raise InvalidValue(_("There is no such purpose."), field="purpose") from None
 
 
+@contextmanager
+def _refusals(number: str, source: Source, now: datetime) -> Iterator[None]:
+    """Count what is refused within, once the transaction that refused it has ended."""
+    try:
+        yield
+    except FlashcallError as refusal:
+        refusals.count(refusal, number, source, now)
+        raise
+
+
 def _stopped(number: str) -> Collection[str]:
     """Refuse a number that must not be called; return the channels that operators have stopped."""
     if number in conf.TEST_NUMBERS:
@@ -246,7 +281,7 @@ def _channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> st
         raise InvalidValue(_("This way of calling is not offered."), field="channel")
     working = [channel for channel in offered if channel not in stopped]
     if not working or (name is not None and name not in working):
-        raise ProviderUnavailable
+        raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)
     return name or working[0]
 
 
@@ -268,10 +303,11 @@ def _pending(verification: Verification, now: datetime) -> QuerySet[Verification
 
 
 def _queue(
-    verification: Verification, channel: str, network: str, now: datetime
+    verification: Verification, channel: str, source: Source, now: datetime
 ) -> tuple[Call, Secret]:
     """Write down a call that is about to be asked for; return it with its fresh code."""
-    test_code = conf.TEST_NUMBERS.get(verification.phone.number)
+    number = verification.phone.number
+    test_code = conf.TEST_NUMBERS.get(number)
     code = Secret(test_code) if test_code else codes.generate(verification.code_length)
     call = Call.objects.create(
         verification=verification,
@@ -279,7 +315,10 @@ def _queue(
         channel=channel,
         backend="" if test_code else conf.CHANNELS[channel][0],
         code_digest=codes.digest(code, verification.pk),
-        network=network,
+        prefix=phones.prefix(number),
+        country=phones.country(number),
+        network=source.network,
+        wide_network=source.wide_network,
         is_test=test_code is not None,
         created_at=now,
     )
@@ -287,20 +326,30 @@ def _queue(
     return call, code
 
 
-def _evaluate(verification: Verification, code: str, ip: str | None) -> bool:
+def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
     """Compare a code for which an attempt is spent, and write down what follows."""
-    call = Call.newest(verification.pk, placed=True)
+    now = timezone.now()
+    call = Call.newest(verification.pk, placed=True, beside=limits.failures(source, now))
     if call is None:  # every call was rejected: no code can be right
         return False
     fresh, phone = call.verification, call.verification.phone
-    now = timezone.now()
+    # Raised out of the transaction: what is refused here was not evaluated and is not spent.
+    limits.check_failures(call, source, now)
     waits = phone.waits_until is not None and phone.waits_until > now
     if waits and fresh.attempts_left + 1 < fresh.max_attempts:
-        # Raised out of the transaction: the attempt was not evaluated and is not spent. A
-        # verification without a wrong code of its own goes on: strangers' guesses do not stop it.
-        raise TooManyAttempts(retry_after=limits.retry_after(phone, visitors.network(ip), now))
+        # A verification without a wrong code of its own goes on: strangers' guesses do not stop it.
+        raise TooManyAttempts(
+            retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
+        )
     right = codes.matches(code, verification.pk, call.code_digest)
-    Attempt.objects.create(verification=verification, right=right, ip=ip, created_at=now)
+    Attempt.objects.create(
+        verification=verification,
+        right=right,
+        ip=ip,
+        network=source.network,
+        wide_network=source.wide_network,
+        created_at=now,
+    )
     verification.attempts_left = fresh.attempts_left
     if right:
         Verification.objects.filter(pk=verification.pk).update(
@@ -315,7 +364,9 @@ def _evaluate(verification: Verification, code: str, ip: str | None) -> bool:
     return right
 
 
-def _refusal(verification: Verification, network: str, *, on_form: bool = False) -> FlashcallError:
+def _refusal(
+    verification: Verification, source: Source, *, on_form: bool = False
+) -> FlashcallError:
     """Return why a verification can do no more, as its row says now."""
     try:
         verification.refresh_from_db(from_queryset=_with_phone())
@@ -332,12 +383,12 @@ def _refusal(verification: Verification, network: str, *, on_form: bool = False)
             refusal = VerificationExpired()
         case Verification.State.FAILED:
             refusal = TooManyAttempts(
-                retry_after=limits.retry_after(verification.phone, network, timezone.now()),
+                retry_after=limits.retry_after(verification.phone, source, timezone.now()),
                 attempts_left=0,
             )
         case _:
             refusal = TooManyCalls(
-                retry_after=limits.retry_after(verification.phone, network, timezone.now())
+                retry_after=limits.retry_after(verification.phone, source, timezone.now())
             )
     if on_form:
         refusal.field = None

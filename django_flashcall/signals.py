@@ -17,6 +17,19 @@ provider_trouble = Signal()
 Sent once per cause and ten minutes, as it is logged. ``sender`` is `Call`, ``call`` the row,
 ``error`` the `exceptions.Misconfigured`."""
 
+budget_spent = Signal()
+"""50, 80 or 100 % of ``CALLS_TOTAL`` are spent: each is told once a day.
+
+``sender`` is `Refusal`; ``share`` in percent, ``spent`` and ``limit`` in calls."""
+
+fraud_suspected = Signal()
+"""The fraud guard refuses, or only suspects; each range and address is told once a day.
+
+``sender`` is `GuardDecision`, ``decision`` the row with its figures."""
+
+wrong_codes_rise = Signal()
+"""Far more wrong codes than usual, site-wide. ``wrong`` of the last day, ``usual`` of a day."""
+
 delivery_reported = Signal()
 """The provider said what became of a call; each outcome of a call is told once, in any order.
 

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
+import threading
+from typing import NamedTuple
 
 from django.http import HttpRequest
 
 from .conf import conf
 
+logger = logging.getLogger("django_flashcall")
+
 SESSION_KEY = "django_flashcall"
 """Where a session keeps the random value that ties verifications to it."""
+
+
+class Source(NamedTuple):
+    """Where a request comes from, as the limits count it; empty where it is not known.
+
+    Attributes:
+        network: an IPv4 address, or the /64 that an IPv6 subscriber holds at least (RFC 6177).
+        wide_network: the /48 around it, that a subscriber may hold; empty for IPv4.
+    """
+
+    network: str = ""
+    wide_network: str = ""
 
 
 def client_ip(request: HttpRequest) -> str | None:
@@ -20,10 +37,13 @@ def client_ip(request: HttpRequest) -> str | None:
     wrote; what stands before them anyone can make up, and is not believed.
     """
     candidates = [request.META.get("REMOTE_ADDR", "")]
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     if proxies := conf.TRUSTED_PROXIES:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if len(forwarded) >= proxies:
-            candidates.insert(0, forwarded[-proxies])
+        entries = forwarded.split(",")
+        if len(entries) >= proxies:
+            candidates.insert(0, entries[-proxies])
+    elif forwarded:
+        _suspect_proxy(candidates[0])
     for candidate in candidates:
         if address := _address(candidate):
             return str(address)
@@ -49,17 +69,31 @@ def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
     return value
 
 
-def network(ip: str | None, *, ipv6_prefix: int = 64) -> str:
-    """Return what counts as one visitor: an IPv4 address, or an IPv6 network of `ipv6_prefix` bits.
-
-    A subscriber holds a whole /64 (RFC 6177), so that single IPv6 addresses are free to change.
-    """
+def source(ip: str | None) -> Source:
+    """Return what an address counts as: single IPv6 addresses are free to change."""
     address = _address(ip or "")
     if address is None:
-        return ""
+        return Source()
     if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, ipv6_prefix), strict=False))
+        return Source(str(address))
+    near, wide = (ipaddress.ip_network((address, bits), strict=False) for bits in (64, 48))
+    return Source(str(near), str(wide))
+
+
+_suspected = threading.Event()
+
+
+def _suspect_proxy(remote: str) -> None:
+    """Say once that a proxy of the site seems to be forgotten: all visitors share its address."""
+    address = _address(remote)
+    if address is None or not address.is_private or _suspected.is_set():
+        return
+    _suspected.set()
+    logger.error(
+        "X-Forwarded-For comes from the private address %s, but TRUSTED_PROXIES is 0: all visitors "
+        "share the limits of one address. Set it to the number of proxies before the site.",
+        address,
+    )
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -104,3 +104,31 @@ def test_test_numbers_are_warned_of_before_deployment(settings):
     messages = found(settings, TEST_NUMBERS=numbers, deploy=True)
     assert "django_flashcall.W002" in [message.id for message in messages]
     assert "4321" not in str(messages)
+
+
+def ids(settings, **keys):
+    return {message.id for message in found(settings, deploy=True, **keys)}
+
+
+def test_the_budget_asks_for_an_explicit_value(settings):
+    assert "django_flashcall.W003" in ids(settings)
+    assert "django_flashcall.W003" not in ids(settings, CALLS_TOTAL="1000/day")
+    assert "django_flashcall.W003" not in ids(settings, CALLS_TOTAL=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SECURE_PROXY_SSL_HEADER", ("HTTP_X", "https")), ("USE_X_FORWARDED_HOST", True)],
+)
+def test_a_proxy_that_was_forgotten(settings, name, value):
+    assert "django_flashcall.W004" not in ids(settings)
+    setattr(settings, name, value)
+    assert "django_flashcall.W004" in ids(settings)
+    assert "django_flashcall.W004" not in ids(settings, TRUSTED_PROXIES=1)
+
+
+def test_logging_in_with_four_digits(settings):
+    four, six = {"login": {}}, {"login": {"CODE_LENGTH": 6}}
+    assert "django_flashcall.W005" in ids(settings, PURPOSES=four)
+    assert "django_flashcall.W005" not in ids(settings, PURPOSES=six)
+    assert "django_flashcall.W005" not in ids(settings, PURPOSES=four, CODE_LENGTH=6)

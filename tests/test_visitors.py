@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from django.test import RequestFactory
 
@@ -36,21 +38,28 @@ def test_only_our_own_proxies_are_believed(settings, proxies, remote, forwarded,
 
 
 @pytest.mark.parametrize(
-    ("ip", "network"),
+    ("ip", "source"),
     [
-        ("203.0.113.9", "203.0.113.9"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:203.0.113.9", "203.0.113.9"),
-        (None, ""),
-        ("nonsense", ""),
+        ("203.0.113.9", ("203.0.113.9", "")),
+        ("2001:db8:1:2:3:4:5:6", ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        ("::ffff:203.0.113.9", ("203.0.113.9", "")),
+        (None, ("", "")),
+        ("nonsense", ("", "")),
     ],
 )
-def test_a_visitor_is_an_address_or_a_network(ip, network):
-    assert visitors.network(ip) == network
+def test_a_visitor_is_an_address_or_a_network(ip, source):
+    assert visitors.source(ip) == source
 
 
-def test_wider_networks_can_be_asked_for():
-    assert visitors.network("2001:db8:1:2::1", ipv6_prefix=48) == "2001:db8:1::/48"
+def test_a_forgotten_proxy_is_told_of_once(monkeypatch, caplog):
+    monkeypatch.setattr(visitors, "_suspected", threading.Event())
+    visitors.client_ip(request("8.8.8.8", "203.0.113.1"))  # anyone can send the header
+    assert not caplog.records
+    for _ in range(3):
+        assert visitors.client_ip(request("10.0.0.1", "203.0.113.1")) == "10.0.0.1"
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "TRUSTED_PROXIES" in record.message
 
 
 def test_sessions_are_bound_by_a_random_value():

@@ -4,8 +4,16 @@ History is read-only, numbers are masked but to those who may see them, and a co
 """
 
 from .calls import CallAdmin
+from .fraud import GuardDecisionAdmin, RefusalAdmin
 from .phones import PhoneAdmin
 from .rules import RuleAdmin
 from .verifications import VerificationAdmin
 
-__all__ = ["CallAdmin", "PhoneAdmin", "RuleAdmin", "VerificationAdmin"]
+__all__ = [
+    "CallAdmin",
+    "GuardDecisionAdmin",
+    "PhoneAdmin",
+    "RefusalAdmin",
+    "RuleAdmin",
+    "VerificationAdmin",
+]

@@ -114,7 +114,7 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("the operator must mend it"))
     def mend(self, call: Call) -> str:
-        return badge("refused", _("yes")) if call.must_mend else _("no")
+        return badge("refused", _("yes")) if call.must_mend else str(_("no"))
 
     @admin.display(description=_("provider's words"))
     def concealed(self, call: Call) -> str:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from .. import codes, phones, services, visitors
+from .. import challenges, codes, phones, services, visitors
 from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Phone, Verification
@@ -133,6 +133,7 @@ class StartSerializer(serializers.Serializer[Verification]):
 
     def create(self, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
+        run(challenges.require, request, validated_data["phone"])
         return run(
             services.start, **validated_data, user=request.user, ip=visitors.client_ip(request)
         )
@@ -157,7 +158,9 @@ class ResendSerializer(serializers.Serializer[Verification]):
     channel = serializers.CharField(required=False, allow_null=True)
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
-        ip = visitors.client_ip(self.context["request"])
+        request = self.context["request"]
+        run(challenges.require, request, instance.phone.number)
+        ip = visitors.client_ip(request)
         return run(services.resend, instance, **validated_data, ip=ip)
 
     def to_representation(self, instance: Verification) -> Any:

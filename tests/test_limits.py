@@ -1,0 +1,293 @@
+"""The wide limits, wrong codes per address, the challenge, and what is counted of refusals."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from django_flashcall import refusals, services, signals
+from django_flashcall.exceptions import TooManyAttempts, TooManyCalls, WrongCode
+from django_flashcall.models import Call, Refusal, Verification
+
+from .test_services import wrong
+
+pytestmark = pytest.mark.django_db
+
+WIDE = {"CALLS_PER_IP": None, "CALLS_PER_PREFIX": None, "CALLS_TOTAL": None}
+IP = "203.0.113.9"
+
+
+@pytest.fixture
+def only(configure):
+    """Switch all wide limits off but those of a test, and the guard."""
+
+    def only(**limits):
+        configure(**{**WIDE, "COOLDOWN": 0, "FRAUD_GUARD": "off", **limits})
+
+    return only
+
+
+def number(n):
+    """The n-th number, each of a range of its own."""
+    return f"+7916{n:03d}4567"
+
+
+def same_range(n):
+    return f"+7916123{n:04d}"
+
+
+def refused(**kwargs):
+    with pytest.raises(TooManyCalls) as caught:
+        services.start(**kwargs)
+    return caught.value
+
+
+@pytest.fixture
+def clock():
+    with time_machine.travel("2026-03-02 12:00:00+00:00", tick=False) as clock:
+        yield clock
+
+
+class TestAddress:
+    def test_calls_that_nobody_verified(self, outbox, only, clock):
+        only(CALLS_PER_IP="3/hour")
+        for n in range(3):
+            services.start(number(n), ip=IP)
+            clock.shift(timedelta(minutes=10))
+        refusal = refused(phone=number(4), ip=IP)
+        assert (refusal.status_code, refusal.retry_after) == (429, 30 * 60)
+        services.start(number(4), ip="198.51.100.1")
+        clock.shift(timedelta(minutes=30))
+        services.start(number(5), ip=IP)
+
+    def test_verified_ones_do_not_count(self, outbox, only):
+        only(CALLS_PER_IP="2/hour")
+        for n in range(5):
+            verification = services.start(number(n), ip=IP)
+            services.check(verification, outbox[-1].code, ip=IP)
+
+    def test_rejected_ones_count(self, provider, only):
+        only(CALLS_PER_IP="2/hour")
+        for n in range(2):
+            with pytest.raises(Exception, match="operator does not know"):
+                services.start(f"+7916{n:03d}9908", ip=IP)
+        refused(phone=number(4), ip=IP)
+
+    def test_ipv6_counts_by_64_and_by_48(self, outbox, only):
+        only(CALLS_PER_IP="2/hour")
+        services.start(number(0), ip="2001:db8:1:1::1")
+        services.start(number(1), ip="2001:db8:1:1:ffff::2")
+        refused(phone=number(2), ip="2001:db8:1:1::3")
+        for n in range(3, 11):
+            services.start(number(n), ip=f"2001:db8:1:{n}::1")
+        refusal = refused(phone=number(12), ip="2001:db8:1:99::1")
+        assert refusal.scope == "address"
+        services.start(number(12), ip="2001:db8:2::1")
+
+    def test_no_limit(self, outbox, only):
+        only()
+        for n in range(25):
+            services.start(number(n), ip=IP)
+
+    def test_an_unknown_address_is_not_one_address(self, outbox, only):
+        only(CALLS_PER_IP="1/hour")
+        services.start(number(0))
+        services.start(number(1))
+
+
+class TestPrefix:
+    def test_a_range_that_is_pumped(self, outbox, only, clock):
+        only(CALLS_PER_PREFIX="3/hour")
+        for n in range(3):
+            services.start(same_range(n))
+        refusal = refused(phone=same_range(4))
+        assert (refusal.scope, refusal.retry_after) == ("prefix", 3600)
+        services.start(number(1))
+        clock.shift(timedelta(hours=1))
+        services.start(same_range(4))
+
+    def test_verified_ones_do_not_count(self, outbox, only):
+        only(CALLS_PER_PREFIX="1/hour")
+        for n in range(3):
+            services.check(services.start(same_range(n)), outbox[-1].code)
+
+    def test_rejected_ones_are_given_back(self, provider, only):
+        only(CALLS_PER_PREFIX="1/hour")
+        with pytest.raises(Exception, match="operator does not know"):
+            services.start("+79161239908")
+        services.start(same_range(1))
+
+
+class TestTotal:
+    @pytest.fixture(autouse=True)
+    def nothing_told(self, monkeypatch):
+        monkeypatch.setattr(refusals, "_told", set())
+
+    def test_the_whole_budget(self, outbox, only, clock):
+        only(CALLS_TOTAL="2/day")
+        first = services.start(number(0))
+        services.check(first, outbox[-1].code)
+        services.start(number(1))
+        refusal = refused(phone=number(2))
+        assert (refusal.scope, refusal.retry_after) == ("total", 24 * 3600)
+        with pytest.raises(TooManyCalls):
+            services.resend(Verification.objects.get(phone__number=number(1)))
+
+    def test_its_shares_are_told_once(self, outbox, only, clock):
+        only(CALLS_TOTAL="10/day")
+        told = []
+
+        def receive(share, spent, limit, **kwargs):
+            told.append((share, spent, limit))
+
+        signals.budget_spent.connect(receive)
+        for n in range(10):
+            services.start(number(n))
+        assert told == [(50, 5, 10), (80, 8, 10), (100, 10, 10)]
+        clock.shift(timedelta(days=2))
+        for n in range(5):
+            services.start(number(n))
+        assert told[3:] == [(50, 5, 10)]
+
+    def test_another_process_does_not_tell_again(self, outbox, only, clock, monkeypatch):
+        only(CALLS_TOTAL="2/day")
+        told = []
+        signals.budget_spent.connect(receiver := lambda share, **kwargs: told.append(share))
+        services.start(number(0))
+        monkeypatch.setattr(refusals, "_told", set())
+        Call.objects.update(created_at=timezone.now() - timedelta(days=3))
+        services.start(number(1))
+        assert told == [50]
+        signals.budget_spent.disconnect(receiver)
+
+
+class TestFailures:
+    """`FAILURES_PER_IP`: guessing across many numbers."""
+
+    def guess(self, verification, code, ip=IP):
+        return services.check(verification, code, ip=ip)
+
+    def fail(self, n, outbox, ip=IP):
+        verification = services.start(number(n), ip="198.51.100.7")
+        with pytest.raises(WrongCode):
+            self.guess(verification, wrong(outbox[-1].code), ip)
+        return verification
+
+    def test_across_numbers(self, outbox, only, clock):
+        only(FAILURES_PER_IP="3/day")
+        for n in range(3):
+            self.fail(n, outbox)
+            clock.shift(timedelta(hours=1))
+        verification = services.start(number(9), ip="198.51.100.7")
+        for _ in range(2):
+            with pytest.raises(TooManyAttempts) as caught:
+                self.guess(verification, outbox[-1].code)
+        assert caught.value.retry_after == 21 * 3600
+        # It was not evaluated, and so no attempt is spent; the owner's own address goes on.
+        verification.refresh_from_db()
+        assert verification.attempts_left == 3
+        assert self.guess(verification, outbox[-1].code, "198.51.100.8")
+
+    def test_those_who_verify_in_the_end_do_not_count(self, outbox, only):
+        only(FAILURES_PER_IP="2/day")
+        for n in range(4):
+            verification = self.fail(n, outbox)
+            assert self.guess(verification, outbox[-1].code)
+
+    def test_ipv6(self, outbox, only):
+        only(FAILURES_PER_IP="1/day")
+        self.fail(0, outbox, "2001:db8:1:1::1")
+        verification = services.start(number(1))
+        with pytest.raises(TooManyAttempts):
+            self.guess(verification, outbox[-1].code, "2001:db8:1:1::2")
+        for n in range(2, 6):
+            self.fail(n, outbox, f"2001:db8:1:{n}::1")
+        verification = services.start(number(7))
+        with pytest.raises(TooManyAttempts):
+            self.guess(verification, outbox[-1].code, "2001:db8:1:77::2")
+
+
+class TestRefusals:
+    def test_one_row_an_hour(self, outbox, only, clock):
+        only(CALLS_PER_IP="1/hour")
+        services.start(number(0), ip=IP)
+        for n in range(1, 6):
+            refused(phone=number(n), ip=IP)
+        row = Refusal.objects.get()
+        assert (row.scope, row.reason, row.count, row.example) == (
+            "address",
+            "too_many_calls",
+            5,
+            IP,
+        )
+        assert str(row.hour) == "2026-03-02 12:00:00+00:00"
+        # What was refused leaves nothing else behind.
+        assert Call.objects.count() == Verification.objects.count() == 1
+
+    def test_numbers_are_no_examples(self, outbox, configure):
+        services.start(number(0))
+        with pytest.raises(Exception, match="called a moment ago"):
+            services.start(number(0))
+        assert Refusal.objects.get().example == ""
+
+    @pytest.mark.parametrize("phone", ["+14155552671", "+74951234567"])
+    def test_what_is_not_allowed_counts_too(self, outbox, phone):
+        with pytest.raises(Exception, match="cannot call"):
+            services.start(phone)
+        assert Refusal.objects.get().scope == "rule"
+
+
+def says_yes(request):
+    return True
+
+
+def says_no(request):
+    return False
+
+
+def reads_the_answer(request):
+    return request.data.get("captcha") == "right"
+
+
+class TestChallenge:
+    @pytest.fixture
+    def start(self, api):
+        def start(n, **more):
+            data = {"phone": number(n), **more}
+            answer = api.post("/api/verifications/", data, format="json", REMOTE_ADDR=IP)
+            return answer.status_code, answer.json().get("error_code")
+
+        return start
+
+    def test_is_asked_when_more_than_half_is_used(self, outbox, only, start):
+        only(CALLS_PER_IP="4/hour", CHALLENGE=f"{__name__}.says_no")
+        assert [start(n)[0] for n in range(3)] == [201, 201, 201]
+        assert start(3) == (403, "challenge_required")
+        assert Call.objects.count() == 3
+
+    def test_whoever_passes_goes_on_to_the_hard_limit(self, outbox, only, start):
+        only(CALLS_PER_IP="4/hour", CHALLENGE=f"{__name__}.says_yes")
+        assert [start(n)[0] for n in range(4)] == [201] * 4
+        assert start(4) == (429, "too_many_calls")
+
+    def test_it_sees_the_request(self, outbox, only, start):
+        only(CALLS_TOTAL="2/day", CHALLENGE=f"{__name__}.reads_the_answer")
+        assert [start(n)[0] for n in range(2)] == [201, 201]
+        assert start(2, captcha="wrong") == (403, "challenge_required")
+
+    def test_a_resend_is_asked_too(self, outbox, only, api, start):
+        only(CALLS_PER_PREFIX="2/hour", CHALLENGE=f"{__name__}.says_no")
+        for n in range(2):
+            services.start(same_range(n))
+        verification = Verification.objects.first()
+        answer = api.post(f"/api/verifications/{verification.pk}/resend/", {}, format="json")
+        assert answer.json()["error_code"] == "challenge_required"
+
+    def test_without_one_the_hard_limit_stands_alone(self, outbox, only, start):
+        only(CALLS_PER_IP="2/hour")
+        assert [start(n) for n in range(3)] == [
+            (201, None),
+            (201, None),
+            (429, "too_many_calls"),
+        ]
