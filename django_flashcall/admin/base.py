@@ -194,6 +194,7 @@ class HistoryAdmin(ModelAdmin):
         if lookup in self.linked or lookup in parameters:
             return True
         fields = {entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter}
+        fields.add(self.date_hierarchy)
         return lookup.split("__")[0] in fields and super().lookup_allowed(lookup, value, request)
 
     def get_queryset(self, request: HttpRequest) -> Any:
