@@ -432,7 +432,8 @@ def test_the_state_costs_a_statement(client, django_assert_num_queries):
 
 
 def test_the_pages_are_open_where_all_others_need_a_login(client, settings):
-    settings.MIDDLEWARE += ["django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, required]
     assert client.get(start(client)).status_code == 200
 
 
