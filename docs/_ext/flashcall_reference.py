@@ -1,8 +1,8 @@
 """What the reference takes from the code while it is built, so that it cannot drift.
 
 Each directive writes Markdown: ``flashcall-settings``, ``flashcall-checks``, ``flashcall-errors``,
-``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models`` and
-``flashcall-options``. What they describe can be linked to: {confval}`CODE_TTL`,
+``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models``,
+``flashcall-options`` and ``flashcall-reach``. What they describe can be linked to: {confval}`CODE_TTL`,
 {check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
 {manage}`flashcall_prune`.
 """
@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[2] / "django_flashcall"
 
 
 class Check(NamedTuple):
-    """A system check as the code words it; ``{…}`` stands for what is filled in."""
+    """A system check as the code words it; ``…`` stands for what is filled in."""
 
     id: str
     level: str
@@ -64,8 +64,9 @@ def _checks_of(node: ast.AST) -> Iterator[Check]:
             case ast.Constant(value=str(id)):
                 yield Check(id, name, message, hint)
             case ast.Call():  # IDS_OF_SETTINGS.get(name, ID_OF_OTHER_SETTINGS)
+                hint = "What the setting has to be."
                 for setting, id in module.IDS_OF_SETTINGS.items():
-                    yield Check(id, name, message.replace("{name!r}", repr(setting)), hint)
+                    yield Check(id, name, message.replace("[…]", f"[{setting!r}]"), hint)
                 yield Check(module.ID_OF_OTHER_SETTINGS, name, message, hint)
             case ast.Attribute():  # Rule.broken
                 from django_flashcall.backends.flashingcall import FlashingCallBackend
@@ -75,18 +76,18 @@ def _checks_of(node: ast.AST) -> Iterator[Check]:
 
 
 def _words(node: ast.AST) -> str:
-    """Return the text of a string in the source, its expressions in braces."""
+    """Return the text of a string in the source, without its expressions."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=parts):
             return "".join(_words(part) for part in parts)
-        case ast.FormattedValue(value=value, conversion=conversion):
-            return f"{{{ast.unparse(value)}{'!r' if conversion == ord('r') else ''}}}"
         case ast.IfExp(body=body):
             return _words(body)
+        case ast.Call(func=ast.Name(id="str")):
+            return "What is wrong with FLASHCALL as a whole."
         case _:
-            return f"{{{ast.unparse(node)}}}"
+            return "…"
 
 
 def errors() -> dict[str, list[type]]:
@@ -155,11 +156,11 @@ class Generated(SphinxDirective):
 
 class Settings(Generated):
     def markdown(self) -> str:
-        ids = {check.message: check.id for check in checks()}
-        other = next(id for words, id in ids.items() if "{name!r}" in words and "{message}" in words)
+        from django_flashcall import checks as module
+
         blocks = []
         for name, setting in settings().items():
-            own = next((id for words, id in ids.items() if f"FLASHCALL[{name!r}]" in words), other)
+            own = module.IDS_OF_SETTINGS.get(name, module.ID_OF_OTHER_SETTINGS)
             default = "required" if name == "BACKENDS" else f"`{setting.default!r}`"
             meaning = setting.meaning[0].upper() + setting.meaning[1:] + "."
             blocks.append(
@@ -270,6 +271,63 @@ class Models(Generated):
         return "\n".join(blocks)
 
 
+class Reach(Generated):
+    """What an attacker can reach with the default settings: the figures of the page on security."""
+
+    def markdown(self) -> str:
+        return "\n\n".join(
+            f"{name}\n: {words}" for name, words in reach(dict(settings())).items()
+        )
+
+
+def reach(given: dict[str, Any]) -> dict[str, str]:
+    """Return the bounds that follow from the defaults, each in words."""
+    value = {name: setting.parse(setting.default) for name, setting in given.items()}
+    attempts, phone = value["MAX_ATTEMPTS"], value["CALLS_PER_PHONE"]
+    total, address = value["CALLS_TOTAL"], value["CALLS_PER_IP"]
+    daily = attempts * phone.number
+    site = attempts * total.number
+    addresses = -(-site // value["FAILURES_PER_IP"].number)
+    return {
+        "Guesses at one verification": f"{attempts}, whatever is resent: "
+        f"{_chance(attempts, 4)} with four digits, {_chance(attempts, 6)} with six.",
+        "Guesses at one number in a day, whatever happens": f"{daily} on average, because each "
+        f"verification begins with a call and a number has {phone.number} calls a day: "
+        f"{_chance(daily, 4)} with four digits, {_chance(daily, 6)} with six.",
+        "Guesses at the whole site in a day": f"{site:,}, if the whole budget of "
+        f"{total.number:,} calls is spent on guessing, from {addresses} addresses or more. "
+        f"With four digits at least one is right with {_hit(site, 4)}; with six, {_hit(site, 6)}.",
+        "Calls in a day, whatever happens": f"{total.number:,} ({{confval}}`CALLS_TOTAL`). Times "
+        "what a call costs you: the most that an attack can cost in a day.",
+        "Calls from one address": f"{address.number} in an hour that nobody verifies. The fraud "
+        f"guard stops a fresh address sooner: at {_stopped_at()} calls of a day that nobody "
+        "completes, as soon as they are ten minutes old.",
+        "Calls to one range": f"{value['CALLS_PER_PREFIX'].number} in an hour that nobody verifies; "
+        f"of a fresh range the guard stops calls at {_stopped_at()}, likewise.",
+        "Times that a stranger's phone rings in a day": f"{phone.number} at most, "
+        f"{-(-phone.number // 2)} of them from one address, with {value['COOLDOWN']} seconds or "
+        "more in between.",
+    }
+
+
+def _chance(guesses: int, digits: int) -> str:
+    return f"{guesses / 10**digits * 100:.4g} %"
+
+
+def _hit(guesses: int, digits: int) -> str:
+    return f"{(1 - (1 - 10**-digits) ** guesses) * 100:.2g} %"
+
+
+def _stopped_at() -> int:
+    """Return the calls without any completed one that make the guard refuse more of them."""
+    from django_flashcall.fraud import FLOOR_OF_DAY, USUAL_SHARE, Evidence
+
+    calls = 1
+    while calls <= Evidence(unverified=calls).allowed(FLOOR_OF_DAY, USUAL_SHARE):
+        calls += 1
+    return calls
+
+
 class Options(Generated):
     """The options of a backend: ``flashcall-options`` and its dotted path."""
 
@@ -306,6 +364,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "commands": Commands,
         "models": Models,
         "options": Options,
+        "reach": Reach,
     }.items():
         app.add_directive(f"flashcall-{name}", directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
