@@ -22,6 +22,10 @@ LONGEST_RANGE = 9
 """Characters of a prefix, the plus included, that may be shown: a longer one is a number's own."""
 
 
+TROUBLED = Q(status__in=["rejected", "unknown"])
+"""Calls that did not go as they should when they were placed; few, with an index of their own."""
+
+
 class Channel(models.TextChoices):
     FLASH_CALL = FLASH_CALL, _("flash call")
     VOICE_CODE = VOICE_CODE, _("voice code")
@@ -52,6 +56,13 @@ class Phone(models.Model):
             ("view_number", "Can see whole phone numbers"),
             ("block_phone", "Can block phones and let them try again"),
             ("forget_phone", "Can erase what is known of a phone"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["waits_until"],
+                condition=Q(waits_until__isnull=False),
+                name="flashcall_phone_waits",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -242,6 +253,9 @@ class Call(models.Model):
             models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
             models.Index(fields=["channel", "-created_at"], name="flashcall_call_channel"),
             models.Index(fields=["error_code", "-created_at"], name="flashcall_call_reason"),
+            models.Index(
+                fields=["backend", "-created_at"], condition=TROUBLED, name="flashcall_call_trouble"
+            ),
         ]
         permissions: ClassVar = [
             ("export_call", "Can export calls"),

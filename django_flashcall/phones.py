@@ -13,6 +13,9 @@ from .exceptions import InvalidPhone
 MAX_TYPED_LENGTH = 64
 """Characters of a number as typed: E.164 has 15 digits, the rest is punctuation."""
 
+MAX_DIGITS = 15
+"""Digits of a number at most, its country code included (ITU-T E.164, section 6.1)."""
+
 _TYPE_NAMES = {PhoneNumberType.to_string(kind).lower(): kind for kind in PhoneNumberType.values()}
 _NAME_OF_TYPE = {kind: name for name, kind in _TYPE_NAMES.items()}
 
@@ -44,6 +47,41 @@ def parse(typed: str) -> str:
     if number is None:
         raise InvalidPhone
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def parse_prefix(typed: str) -> str:
+    """Return the beginning of a number, or a whole one, with the plus: ``8 (916)`` is ``+7916``.
+
+    Args:
+        typed: as `parse` takes it, and with a country code or the trunk prefix of
+            ``DEFAULT_REGION``, unless it is whole.
+
+    Raises:
+        InvalidPhone: no number begins like this, or it may be meant in more than one way.
+    """
+    try:
+        return parse(typed)
+    except InvalidPhone:
+        pass
+    text = "".join(map(_plain, typed.strip()))
+    if len(typed) > MAX_TYPED_LENGTH or not all(map(_belongs, typed.strip())):
+        raise InvalidPhone
+    digits = "".join(character for character in text if character.isdecimal())
+    region = conf.DEFAULT_REGION
+    code = str(phonenumbers.country_code_for_region(region))
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    trunk = (metadata.national_prefix if metadata else None) or ""
+    if text[:1] in ("+", "＋"):
+        pass
+    elif digits.startswith("00"):  # as it is dialled from most of the world (ITU-T E.164, annex)
+        digits = digits[2:]
+    elif trunk and digits.startswith(trunk):
+        digits = code + digits[len(trunk) :]
+    elif not digits.startswith(code):
+        raise InvalidPhone
+    if not 1 <= len(digits) <= MAX_DIGITS or not _begins_a_country_code(digits):
+        raise InvalidPhone
+    return f"+{digits}"
 
 
 def is_allowed(phone: str) -> bool:
@@ -83,6 +121,11 @@ def prefix(phone: str) -> str:
 
 def _number(phone: str) -> PhoneNumber:
     return phonenumbers.parse(phone, None)
+
+
+def _begins_a_country_code(digits: str) -> bool:
+    codes = map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+    return any(code.startswith(digits[:3]) or digits.startswith(code) for code in codes)
 
 
 def _read(text: str, region: str) -> PhoneNumber | None:

@@ -45,6 +45,8 @@ __all__ = [
     "check",
     "create_user",
     "find",
+    "has_verified_phone",
+    "phone_of",
     "read_token",
     "record_report",
     "redeem",
@@ -224,6 +226,17 @@ def find(verification: UUID, *, user: Person = None, session: str | None = None)
         raise VerificationNotFound
     found: Verification = call.verification
     return found
+
+
+def phone_of(user: Person) -> Phone | None:
+    """Return the verified number of an account, or None."""
+    account = tokens.account_of(user)
+    return None if account is None else Phone.objects.filter(owner=account.pk).first()
+
+
+def has_verified_phone(user: Person) -> bool:
+    """Tell whether somebody is logged in and has a verified number."""
+    return phone_of(user) is not None
 
 
 # What the functions above are made of, in the order of their use.

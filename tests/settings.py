@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "django_flashcall",
 ]
 MIDDLEWARE = [
+    "tests.middleware.strict_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from rest_framework.test import APIClient
 
-from django_flashcall.models import Attempt, Call, Phone, Verification
+from django_flashcall.models import Attempt, Call, Phone, Refusal, Verification
 
 from .test_services import wrong
 
@@ -166,3 +166,31 @@ def test_a_name_taken_at_the_same_moment_is_an_error_of_its_field(outbox):
     assert at_once(signup, times=10) == {(201, None): 1, (400, "invalid"): 9}
     assert get_user_model().objects.count() == 1
     assert Verification.objects.filter(state="redeemed").count() == 1
+
+
+def test_starts_for_many_numbers_overshoot_a_wide_limit_by_those_in_flight_at_most(
+    outbox, configure
+):
+    configure(CALLS_PER_IP="10/hour", CALLS_PER_PREFIX=None, FRAUD_GUARD="off")
+
+    def start(client, n):
+        data = {"phone": f"+7916{n:03d}4567"}
+        return client.post("/api/verifications/", data, format="json")
+
+    answers = at_once(start)
+    assert answers[201, None] >= 10
+    assert answers[201, None] + answers[429, "too_many_calls"] == THREADS
+    late = at_once(lambda client, _: start(client, THREADS), 1)
+    assert late == {(429, "too_many_calls"): 1}
+
+
+def test_refusals_are_counted_exactly(outbox, configure):
+    configure(CALLS_TOTAL="1/day")
+    started(outbox)
+
+    def start(client, n):
+        data = {"phone": f"+7916{n:03d}4567"}
+        return client.post("/api/verifications/", data, format="json")
+
+    assert at_once(start) == {(429, "too_many_calls"): THREADS}
+    assert sum(row.count for row in Refusal.objects.filter(reason="too_many_calls")) == THREADS

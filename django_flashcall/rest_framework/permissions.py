@@ -7,7 +7,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ..models import Phone
+from .. import services
 
 
 class HasVerifiedPhone(BasePermission):
@@ -17,5 +17,4 @@ class HasVerifiedPhone(BasePermission):
     code = "phone_not_verified"
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        user = request.user
-        return bool(user and user.is_authenticated) and Phone.objects.filter(owner=user.pk).exists()
+        return services.has_verified_phone(request.user)

@@ -1,0 +1,102 @@
+"""What was refused, and what the fraud guard decided; a person can overrule it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .. import operators
+from ..models import GuardDecision, Refusal
+from .base import CHANGE, HistoryAdmin, badge, log, may, moment
+
+
+@admin.register(Refusal)
+class RefusalAdmin(HistoryAdmin):
+    date_hierarchy = "hour"
+    ordering = ("-hour",)
+    sortable_by = ("hour",)
+    list_display = ("hour", "scope", "reason", "count", "example")
+    list_filter = ("scope", "reason")
+    fields = list_display
+
+
+@admin.register(GuardDecision)
+class GuardDecisionAdmin(HistoryAdmin):
+    list_display = (
+        "when",
+        "scope",
+        "named",
+        "decision",
+        "unverified",
+        "allowed",
+        "honest",
+        "count",
+        "overruled",
+    )
+    list_filter = ("scope", "denied")
+    list_select_related = ("overruled_by",)
+    search_fields = ("value",)
+    search_help_text = _("A range such as +7916123, an address, or a country.")
+    fields = (
+        "scope",
+        "named",
+        "decision",
+        "when",
+        "unverified",
+        "allowed",
+        "honest",
+        "count",
+        "overruled",
+    )
+    actions = ("overrule", "restore")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        term = search_term.strip()
+        return (queryset.filter(value=term) if term else queryset), False
+
+    def has_block_permission(self, request: HttpRequest) -> bool:
+        """Whoever may block phones may say who is none to be blocked."""
+        return may(request, "block_phone")
+
+    @admin.display(description=_("which"))
+    def named(self, decision: GuardDecision) -> str:
+        if decision.scope == GuardDecision.Scope.OPERATOR:
+            return operators.name(decision.value)
+        return decision.value
+
+    @admin.display(description=_("decision"))
+    def decision(self, decision: GuardDecision) -> str:
+        if decision.overruled_at:
+            return badge("good", _("overruled"))
+        return badge("refused", _("refused")) if decision.denied else badge("doubt", _("reported"))
+
+    @admin.display(description=_("overruled"))
+    def overruled(self, decision: GuardDecision) -> str:
+        if not decision.overruled_at:
+            return "–"
+        return f"{moment(decision.overruled_at)} {decision.overruled_by or ''}".strip()
+
+    @admin.action(description=_("Overrule: let these be called again"), permissions=["block"])
+    def overrule(self, request: HttpRequest, queryset: Any) -> None:
+        rows = list(queryset.filter(overruled_at=None))
+        for row in rows:
+            row.overruled_at, row.overruled_by = timezone.now(), request.user
+            row.save(update_fields=["overruled_at", "overruled_by"])
+            log(request, row, CHANGE, "Overruled.", str(row))
+        text = ngettext("%d decision overruled.", "%d decisions overruled.", len(rows))
+        self.message_user(request, text % len(rows), messages.SUCCESS)
+
+    @admin.action(description=_("Let the guard decide again"), permissions=["block"])
+    def restore(self, request: HttpRequest, queryset: Any) -> None:
+        rows = list(queryset.exclude(overruled_at=None))
+        for row in rows:
+            row.overruled_at = row.overruled_by = None
+            row.save(update_fields=["overruled_at", "overruled_by"])
+            log(request, row, CHANGE, "Left to the guard again.", str(row))
+        text = ngettext("%d decision restored.", "%d decisions restored.", len(rows))
+        self.message_user(request, text % len(rows), messages.SUCCESS)

@@ -1,0 +1,147 @@
+"""Phones: whose they are, what stands in their way, and what an operator does about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from .. import numbers
+from ..models import Call, Phone
+from . import search
+from .base import HistoryAdmin, badge, may, moment, two_lines
+from .deeds import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
+from .filters import DateFilter, PhoneFilter
+
+
+@admin.register(Phone)
+class PhoneAdmin(HistoryAdmin):
+    change_form_template = "admin/django_flashcall/phone.html"
+    list_display = (
+        "masked",
+        "state",
+        "shown_owner",
+        "verified",
+        "calls",
+        "wrong_codes",
+        "first_seen",
+    )
+    list_filter = (PhoneFilter, ("created_at", DateFilter))
+    list_select_related = ("owner",)
+    sortable_by = ("first_seen",)
+    search_fields = ("number",)  # see `get_search_results`
+    search_help_text = _(
+        "A phone number in any way of writing it, or the name that its owner logs in with."
+    )
+    fields = (
+        ("masked", "state"),
+        ("shown_owner", "verified"),
+        ("failures", "waits"),
+        ("calls", "verifications"),
+        ("last_called", "first_seen"),
+    )
+    actions = ("block", "unblock", "let_try_again", "forget")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        calls = Call.objects.filter(phone=OuterRef("pk")).order_by().values("phone")
+        counted = Subquery(calls.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+        rows = numbers.with_blocked(super().get_queryset(request))
+        return rows.select_related("owner").annotate(call_count=Coalesce(counted, 0))
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        term = search_term.strip()
+        return (search.by_phone(request, queryset, term) if term else queryset), False
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        phone = kwargs.get("obj")
+        context["deeds"] = [
+            (name, deed.label)
+            for name, deed in DEEDS.items()
+            if phone is not None and may(request, deed.permission) and deed.fits(phone)
+        ]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # The actions of the list, which the buttons on the page of one phone use too.
+
+    def has_block_phone_permission(self, request: HttpRequest) -> bool:
+        return may(request, "block_phone") and self.has_view_permission(request)
+
+    def has_forget_phone_permission(self, request: HttpRequest) -> bool:
+        return may(request, "forget_phone") and self.has_view_permission(request)
+
+    @admin.action(description=BLOCK.label, permissions=["block_phone"])
+    def block(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return carry_out(self, request, queryset, "block")
+
+    @admin.action(description=UNBLOCK.label, permissions=["block_phone"])
+    def unblock(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return carry_out(self, request, queryset, "unblock")
+
+    @admin.action(description=LET_TRY_AGAIN.label, permissions=["block_phone"])
+    def let_try_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return carry_out(self, request, queryset, "let_try_again")
+
+    @admin.action(description=FORGET.label, permissions=["forget_phone"])
+    def forget(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return carry_out(self, request, queryset, "forget")
+
+    def phone_of(self, row: Phone) -> Phone:
+        return row
+
+    @admin.display(description=_("state"))
+    def state(self, phone: Phone) -> str:
+        if phone.blocked:  # type: ignore[attr-defined]
+            return badge("refused", _("blocked"))
+        if phone.waits_until and phone.waits_until > timezone.now():
+            until = _("until %s") % moment(phone.waits_until)
+            return two_lines(badge("doubt", _("waiting")), until)
+        if phone.owner_id:
+            return badge("good", _("owned"))
+        return badge("under-way", _("verified")) if phone.verified_at else badge("quiet", _("new"))
+
+    @admin.display(description=_("owner"))
+    def shown_owner(self, phone: Phone) -> str:
+        return str(phone.owner) if phone.owner else "–"
+
+    @admin.display(description=_("verified"))
+    def verified(self, phone: Phone) -> str:
+        return moment(phone.verified_at)
+
+    @admin.display(description=_("wrong codes"))
+    def wrong_codes(self, phone: Phone) -> int:
+        return phone.failures
+
+    @admin.display(description=_("waits until"))
+    def waits(self, phone: Phone) -> str:
+        return moment(phone.waits_until)
+
+    @admin.display(description=_("last called"))
+    def last_called(self, phone: Phone) -> str:
+        return moment(phone.last_called_at)
+
+    @admin.display(description=_("first seen"), ordering="-created_at")
+    def first_seen(self, phone: Phone) -> str:
+        return moment(phone.created_at)
+
+    @admin.display(description=_("calls"))
+    def calls(self, phone: Phone) -> str:
+        return self._link("call", phone, phone.call_count)  # type: ignore[attr-defined]
+
+    @admin.display(description=_("verifications"))
+    def verifications(self, phone: Phone) -> str:
+        return self._link("verification", phone, _("Show"))
+
+    def _link(self, model: str, phone: Phone, words: Any) -> str:
+        """A link to the rows of a phone in another list."""
+        name = f"admin:django_flashcall_{model}_changelist"
+        url = reverse(name, current_app=self.admin_site.name)
+        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, words)

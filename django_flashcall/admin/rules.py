@@ -1,0 +1,144 @@
+"""Rules: whom to call and whom not, and the stop switch of a channel; effective at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import phonenumbers
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from .. import phones
+from ..exceptions import InvalidPhone
+from ..models import LONGEST_RANGE, Rule
+from .base import ModelAdmin, badge, may, moment
+from .shown import channel
+
+if TYPE_CHECKING:
+    ModelForm = forms.ModelForm[Rule]
+else:
+    ModelForm = forms.ModelForm
+
+
+class RuleForm(ModelForm):
+    """Takes numbers as people write them, and countries that exist."""
+
+    class Meta:
+        model = Rule
+        fields = ("action", "prefix", "country", "channel", "note")
+        widgets = {"note": forms.Textarea(attrs={"rows": 2, "cols": 60, "maxlength": 300})}  # noqa: RUF012
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "prefix" in self.fields:
+            # Room for blanks and brackets: the model's length is that of what becomes of them.
+            self.fields["prefix"] = forms.CharField(
+                label=self.fields["prefix"].label,
+                required=False,
+                max_length=phones.MAX_TYPED_LENGTH,
+                help_text=_("For example +7 916, or a whole number: 8 (916) 123-45-67."),
+            )
+        if "country" in self.fields:
+            self.fields["country"].widget.attrs["size"] = 4
+
+    def clean_prefix(self) -> str:
+        typed: str = self.cleaned_data["prefix"]
+        if not typed:
+            return ""
+        try:
+            return phones.parse_prefix(typed)
+        except InvalidPhone:
+            raise ValidationError(
+                _("Begin with a plus and the country code, for example +7916."), "invalid"
+            ) from None
+
+    def clean_country(self) -> str:
+        country: str = self.cleaned_data["country"].strip().upper()
+        if country and country not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValidationError(_("There is no such country. Two letters: RU, KZ, …"), "invalid")
+        return country
+
+
+@admin.register(Rule)
+class RuleAdmin(ModelAdmin):
+    form = RuleForm
+    list_display = ("target", "shown_action", "note", "created_by", "made")
+    list_filter = ("action", "channel")
+    list_select_related = ("created_by",)
+    ordering = ("-channel", "-created_at")
+    sortable_by = ("made",)
+    search_fields = ("prefix",)  # see `get_search_results`
+    search_help_text = _("A whole phone number, a prefix of one, or a country.")
+    list_per_page = 100
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ("django_flashcall/admin.css",)}  # noqa: RUF012
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if self._is_hidden(request, obj):
+            # What else it says could not be judged without the number: the note alone is changed.
+            return ["target", "shown_action", "note", "created_by", "made"]
+        fields = ["action", "prefix", "country", "channel", "note"]
+        return [*fields, "created_by", "made"] if obj else fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["target", "shown_action", "created_by", "made"]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        return lookup.split("__")[0] in self.list_filter
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        """Find a rule by what it names, whole: a number's digits are not found one by one."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if len(term) == 2 and term.isalpha():
+            return queryset.filter(country=term.upper()), False
+        try:
+            return queryset.filter(prefix=phones.parse_prefix(term)), False
+        except InvalidPhone:
+            return queryset.none(), False
+
+    def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description=_("what"))
+    def target(self, rule: Rule) -> str:
+        if rule.channel:
+            return badge("refused", _("All calls by %s are stopped") % channel(rule.channel))
+        if len(rule.prefix) > LONGEST_RANGE:
+            return phones.mask(rule.prefix)
+        return rule.prefix or rule.country
+
+    @admin.display(description=_("what"))
+    def whole_target(self, rule: Rule) -> str:
+        return rule.prefix if rule.prefix else self.target(rule)
+
+    @admin.display(description=_("action"))
+    def shown_action(self, rule: Rule) -> str:
+        tone = "good" if rule.action == Rule.Action.ALLOW else "refused"
+        return badge(tone, Rule.Action(rule.action).label)
+
+    @admin.display(description=_("made"), ordering="-created_at")
+    def made(self, rule: Rule) -> str:
+        return moment(rule.created_at)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        if may(request, "view_number"):
+            return ["whole_target", *self.list_display[1:]]
+        return self.list_display
+
+    def _is_hidden(self, request: HttpRequest, rule: Rule | None) -> bool:
+        """Whether a rule names more of a number than the visitor may see."""
+        return (
+            rule is not None
+            and len(rule.prefix) > LONGEST_RANGE
+            and not may(request, "view_number")
+        )

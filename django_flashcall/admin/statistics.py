@@ -1,0 +1,232 @@
+"""The page of statistics: charts, each over the table that it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import formats
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import operators, reasons, statistics
+from ..models import Call
+from .shown import TONES
+
+if TYPE_CHECKING:
+    from .calls import CallAdmin
+
+PERIODS = {
+    "day": gettext_lazy("24 hours"),
+    "week": gettext_lazy("7 days"),
+    "month": gettext_lazy("30 days"),
+}
+
+SCRIPTS = (
+    "django_flashcall/vendor/chart.js/chart.umd.min.js",
+    "django_flashcall/statistics.js",
+)
+
+GROUPS_SHOWN = 12
+"""Networks and countries that a chart can show; the rest is summed up in one."""
+
+# From the best to the worst, which is the order in which bars are stacked.
+STATUSES = (
+    Call.Status.DELIVERED,
+    Call.Status.SENT,
+    Call.Status.QUEUED,
+    Call.Status.UNKNOWN,
+    Call.Status.UNDELIVERED,
+    Call.Status.REJECTED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value: the number to draw, None for none, and the words to read."""
+
+    value: float | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart and its table.
+
+    Attributes:
+        kind: ``stacked`` (bars over time), ``line``, or ``bars`` (lying, stacked).
+        first: heading of the column of names.
+        columns: tone and heading of each series.
+        rows: name and cells.
+        unit: written after the numbers of the axis.
+    """
+
+    kind: str
+    title: str
+    first: str
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, list[Cell]]]
+    unit: str = ""
+
+
+def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
+    """Answer with the statistics of the period that is asked for."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    period = request.GET.get("period", "week")
+    if period not in PERIODS:
+        period = "week"
+    figures = statistics.figures(period)
+    return TemplateResponse(
+        request,
+        "admin/django_flashcall/statistics.html",
+        {
+            **admin.admin_site.each_context(request),
+            "title": _("Statistics of calls"),
+            "opts": admin.opts,
+            "media": admin.media + forms.Media(js=SCRIPTS),
+            "period": period,
+            "periods": PERIODS.items(),
+            "tiles": _tiles(figures),
+            "charts": _charts(figures),
+        },
+    )
+
+
+def _tiles(figures: statistics.Figures) -> list[tuple[str, str]]:
+    """What a person wants to know first: name and number."""
+    total = figures.total
+    failed = total.calls[Call.Status.REJECTED] + total.calls[Call.Status.UNDELIVERED]
+    tiles = [
+        (_("Calls"), formats.number_format(total.calls.total(), 0, force_grouping=True)),
+        (_("Verified"), _percent(total.share_verified).words),
+        (_("Calls that failed"), _percent(_part(failed, total.calls.total())).words),
+        (_("Half of the answers within"), _milliseconds(total.p50).words),
+        (_("95 of 100 answers within"), _milliseconds(total.p95).words),
+    ]
+    if figures.priced:
+        tiles.append((_("Cost"), _cost(total.cost).words))
+    return tiles
+
+
+def _charts(figures: statistics.Figures) -> list[Chart]:
+    hourly = figures.period == "day"
+    when = _("Hour") if hourly else _("Day")
+    names = [_moment(bucket.start, hourly=hourly) for bucket in figures.buckets]
+
+    def over_time(kind: str, title: str, columns: Any, cells: Any, unit: str = "") -> Chart:
+        rows = [(name, cells(b)) for name, b in zip(names, figures.buckets, strict=True)]
+        return Chart(kind, title, when, columns, rows, unit)
+
+    charts = [
+        over_time(
+            "stacked",
+            _("Calls by outcome"),
+            [(TONES[status], str(status.label)) for status in STATUSES],
+            lambda bucket: [_count(bucket.calls[status]) for status in STATUSES],
+        ),
+        over_time(
+            "line",
+            _("Verified, of the verifications begun"),
+            [("good", _("verified"))],
+            lambda bucket: [_percent(bucket.share_verified)],
+            "%",
+        ),
+        over_time(
+            "line",
+            _("How long the provider takes to answer"),
+            [("under-way", _("half within")), ("doubt", _("95 of 100 within"))],
+            lambda bucket: [_milliseconds(bucket.p50), _milliseconds(bucket.p95)],
+            _("ms"),
+        ),
+    ]
+    if figures.priced:
+        charts.append(
+            over_time(
+                "stacked",
+                _("Cost, as far as reports name prices"),
+                [("under-way", _("cost"))],
+                lambda bucket: [_cost(bucket.cost)],
+            )
+        )
+    charts += [
+        Chart(
+            "bars",
+            _("Why calls failed"),
+            _("Reason"),
+            [("bad", _("calls"))],
+            [(reasons.label(code), [_count(calls)]) for code, calls in figures.reasons],
+        ),
+        _grouped(_("By network"), _("Operator"), figures.networks, operators.name),
+        _grouped(_("By country"), _("Country"), figures.countries, str),
+    ]
+    return charts
+
+
+def _grouped(title: str, first: str, groups: list[statistics.Group], name: Any) -> Chart:
+    """A chart of networks or countries, with the smallest summed up."""
+    columns = [
+        ("good", _("delivered")),
+        ("quiet", _("no report")),
+        ("bad", _("not delivered")),
+        ("refused", _("rejected")),
+    ]
+    parts = [(name(group.name), [group]) for group in groups[:GROUPS_SHOWN]]
+    if rest := groups[GROUPS_SHOWN:]:
+        parts.append((_("others"), rest))
+    rows = [(word, _outcomes(part)) for word, part in parts]
+    if any(group.cost for group in groups):
+        columns.append(("none", _("cost")))
+        for (_word, cells), (_word, part) in zip(rows, parts, strict=True):
+            cells.append(_cost(sum((group.cost for group in part), Decimal(0))))
+    return Chart("bars", title, first, columns, rows)
+
+
+def _outcomes(groups: Iterable[statistics.Group]) -> list[Cell]:
+    delivered, undelivered, rejected, calls = (
+        sum(values)
+        for values in zip(
+            *((g.delivered, g.undelivered, g.rejected, g.calls) for g in groups), strict=True
+        )
+    )
+    silent = calls - delivered - undelivered - rejected
+    return [_count(number) for number in (delivered, silent, undelivered, rejected)]
+
+
+def _moment(start: datetime, *, hourly: bool) -> str:
+    return f"{start:%H:%M}" if hourly else formats.date_format(start, "MONTH_DAY_FORMAT")
+
+
+def _count(number: int) -> Cell:
+    return Cell(number, formats.number_format(number, 0, force_grouping=True))
+
+
+def _part(some: int, all: int) -> float | None:
+    return some / all if all else None
+
+
+def _percent(part: float | None) -> Cell:
+    if part is None:
+        return Cell(None, "–")
+    return Cell(round(part * 100, 1), f"{formats.number_format(part * 100, 1)} %")
+
+
+def _milliseconds(value: float | None) -> Cell:
+    """One percent is how exact it is: two digits are shown."""
+    if value is None:
+        return Cell(None, "–")
+    rounded = float(f"{value:.2g}")
+    if rounded < 1000:
+        return Cell(rounded, _("%s ms") % formats.number_format(rounded, 0))
+    return Cell(rounded, _("%s s") % formats.number_format(rounded / 1000, 1))
+
+
+def _cost(value: Decimal) -> Cell:
+    return Cell(float(value), formats.number_format(value, 2, force_grouping=True))

@@ -1,0 +1,105 @@
+"""A test call: does the provider take it, how soon, and what does it say?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import phones, services, visitors
+from ..conf import conf
+from ..exceptions import FlashcallError
+from ..models import Channel, Phone, Verification
+from .base import ADDITION, duration, log, may
+
+if TYPE_CHECKING:
+    from .calls import CallAdmin
+
+
+class CallForm(forms.Form):
+    """A number and a way of calling it."""
+
+    phone = forms.CharField(
+        label=gettext_lazy("Phone number"),
+        max_length=phones.MAX_TYPED_LENGTH,
+        help_text=gettext_lazy("One that you may call: its phone rings, and the call costs money."),
+        widget=forms.TextInput(attrs={"type": "tel", "autocomplete": "tel", "class": "vTextField"}),
+    )
+    channel = forms.ChoiceField(label=gettext_lazy("Channel"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offered = conf.channels_for(_purpose())
+        self.fields["channel"].choices = [(name, Channel(name).label) for name in offered]  # type: ignore[attr-defined]
+
+
+def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
+    """Show the form; when posted, place the call and go to the timeline of its verification."""
+    if not (may(request, "place_test_call") and admin.has_view_permission(request)):
+        raise PermissionDenied
+    form = CallForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        verification = _place(request, form)
+        if verification is not None:
+            name = "admin:django_flashcall_verification_change"
+            page = reverse(name, args=(verification.pk,), current_app=admin.admin_site.name)
+            return HttpResponseRedirect(page)
+    return TemplateResponse(
+        request,
+        "admin/django_flashcall/test_call.html",
+        {
+            **admin.admin_site.each_context(request),
+            "title": _("Test call"),
+            "opts": admin.opts,
+            "media": admin.media,
+            "form": form,
+        },
+    )
+
+
+def _place(request: HttpRequest, form: CallForm) -> Verification | None:
+    """Place the call; return its verification, None where none was begun and the form says why."""
+    begun = timezone.now()
+    refusal: FlashcallError | None = None
+    verification: Verification | None
+    try:
+        verification = services.start(
+            form.cleaned_data["phone"],
+            channel=form.cleaned_data["channel"],
+            purpose=_purpose().name,
+            user=request.user,
+            ip=visitors.client_ip(request),
+        )
+    except FlashcallError as error:
+        refusal = error
+        # A call that the provider refused has left its rows, which say more than the error does.
+        found = Verification.objects.filter(user=request.user.pk, created_at__gte=begun)
+        verification = found.select_related("phone").order_by("-created_at").first()
+    if refusal is not None:
+        if verification is None:
+            field = refusal.field if refusal.field in form.fields else None
+            form.add_error(field, str(refusal))
+            return None
+        messages.error(request, str(refusal))
+    elif verification is not None:
+        took = duration(verification.newest_call.took)
+        words = _("The provider answered within %(took)s.") % {"took": took}
+        messages.success(request, words)
+    if verification is not None:
+        phone: Phone = verification.phone
+        words = _("Placed a test call to %(number)s") % {"number": phone.masked}
+        log(request, verification, ADDITION, words, str(verification))
+    return verification
+
+
+def _purpose() -> Any:
+    """The first purpose of the settings: nobody redeems what a test call proves."""
+    return next(iter(conf.PURPOSES.values()))

@@ -1,0 +1,96 @@
+"""Verifications: everything that happened in one, in order, on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
+
+from .. import timeline
+from ..models import Verification
+from . import search, shown
+from .base import HistoryAdmin, conceal, duration, may, moment
+from .filters import DateFilter
+
+
+@admin.register(Verification)
+class VerificationAdmin(HistoryAdmin):
+    change_form_template = "admin/django_flashcall/timeline.html"
+    list_display = ("when", "masked", "purpose", "way", "shown_status", "attempts", "id")
+    list_display_links = ("when", "id")
+    list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))
+    list_select_related = ("phone",)
+    search_fields = ("phone__number",)  # see `get_search_results`
+    search_help_text = _("A phone number in any way of writing it, or the id of a verification.")
+    linked = frozenset({"phone"})
+    fields = (
+        ("masked", "shown_status"),
+        ("purpose", "way"),
+        ("attempts", "calls_left", "expires"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        rows = super().get_queryset(request)
+        # The list shows neither; the page of one would ask for each.
+        if request.resolver_match and request.resolver_match.kwargs.get("object_id"):
+            rows = rows.select_related("phone", "user", "redeemed_by")
+        return rows
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        term = search_term.strip()
+        return (search.by_verification(request, queryset, term) if term else queryset), False
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (verification := kwargs.get("obj")) is not None:
+            context["events"] = [_told(request, event) for event in timeline.of(verification)]
+            context["title"] = _("Verification of %(number)s") % {
+                "number": verification.phone.number
+                if may(request, "view_number")
+                else verification.phone.masked
+            }
+            context["subtitle"] = None
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description=_("channel"))
+    def way(self, verification: Verification) -> str:
+        return shown.channel(verification.channel)
+
+    @admin.display(description=_("status"))
+    def shown_status(self, verification: Verification) -> str:
+        return shown.verification_status(verification.status)
+
+    @admin.display(description=_("attempts"))
+    def attempts(self, verification: Verification) -> str:
+        made = verification.max_attempts - verification.attempts_left
+        return _("%(made)d of %(all)d") % {"made": made, "all": verification.max_attempts}
+
+    @admin.display(description=_("expires"))
+    def expires(self, verification: Verification) -> str:
+        return moment(verification.expires_at)
+
+
+def _told(request: HttpRequest, event: timeline.Event) -> dict[str, Any]:
+    """What the page says of an event: see ``verification/event.html`` for the words."""
+    told: dict[str, Any] = {
+        "kind": event.name,
+        "at": moment(event.at),
+        "number": event.number,
+        "row": event.row,
+    }
+    match event.kind:
+        case timeline.Kind.STARTED | timeline.Kind.CALL:
+            told["channel"] = shown.channel(event.row.channel)
+        case timeline.Kind.ANSWER:
+            words = event.row.provider_message
+            told["words"] = words if may(request, "view_number") else conceal(words)
+            told["took"] = duration(event.row.took)
+        case timeline.Kind.REPORT:
+            told["outcome"] = shown.call_status(event.row.outcome)
+            told["reason"] = shown.reason(event.row)
+            told["network"] = shown.network(event.row)
+            told["done"] = moment(event.row.done_at) if event.row.done_at else ""
+    return told

@@ -1,0 +1,30 @@
+"""Views for those in whose account has a verified phone number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.contrib.auth.decorators import login_required, user_passes_test
+from django.utils.decorators import method_decorator
+
+from . import services
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def phone_verified_required(view: View) -> View:
+    """Let those in whose account has a verified number; send others to log in, or to verify one.
+
+    Whoever verifies a number comes back to the view. Needs `django_flashcall.urls`.
+    """
+    verified = user_passes_test(services.has_verified_phone, login_url="django_flashcall:start")
+    return login_required(verified(view))
+
+
+class PhoneVerifiedRequiredMixin:
+    """`phone_verified_required` for a class-based view; name it first among the bases."""
+
+    @method_decorator(phone_verified_required)
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        return super().dispatch(*args, **kwargs)  # type: ignore[misc]

@@ -1,0 +1,268 @@
+"""Forms: the number, the code, the account; and what adds a verified number to a site's own."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.contrib.auth import get_user_model, password_validation
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from . import codes, phones, services, sessions
+from .conf import FLASH_CALL, VOICE_CODE, conf
+from .exceptions import FlashcallError, InvalidCode, InvalidPhone, InvalidToken
+from .models import Phone, Verification
+from .redaction import Secret
+
+CHANNEL_WORDS = {
+    FLASH_CALL: _("Missed call: the code is the end of its number"),
+    VOICE_CODE: _("Answered call: a voice says the code"),
+}
+
+
+def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
+    """Show an error of the services, in its own words, at the field that it is about."""
+    _add_error(form, error.field, str(error), error.error_code)
+
+
+def show(form: forms.BaseForm, refusal: sessions.Refusal) -> None:
+    """Show an error that the session has kept for the page of a form."""
+    _add_error(form, refusal["field"], refusal["message"], refusal["error_code"])
+
+
+def _add_error(form: forms.BaseForm, field: str | None, message: str, error_code: str) -> None:
+    if not form.is_bound:
+        form.cleaned_data = {}  # where `add_error` looks
+    error = ValidationError(message, code=error_code)
+    form.add_error(field if field in form.fields else None, error)
+
+
+def focus(form: forms.BaseForm) -> None:
+    """Let the browser put the cursor where the next step is: the first error, or the first field.
+
+    An error of the whole form gets it by the template.
+    """
+    if form.non_field_errors():
+        return
+    wrong = [name for name in form.fields if name in form.errors]
+    name = next(iter(wrong or form.fields))
+    form.fields[name].widget.attrs["autofocus"] = True
+
+
+class PhoneField(forms.Field):
+    """A phone number as people write it; the value is E.164."""
+
+    widget = forms.TextInput(attrs={"type": "tel", "autocomplete": "tel"})
+    default_error_messages: ClassVar[Any] = {"required": InvalidPhone.message}
+
+    def to_python(self, value: Any) -> str:
+        try:
+            return phones.parse(value) if value else ""
+        except FlashcallError as error:
+            raise ValidationError(str(error), code=error.error_code) from None
+
+
+class CodeField(forms.Field):
+    """A code as people type it; the value is its plain digits, hidden from tracebacks."""
+
+    widget = forms.TextInput(
+        attrs={
+            "inputmode": "numeric",
+            "autocomplete": "one-time-code",
+            "autocapitalize": "off",
+            "autocorrect": "off",
+            "spellcheck": "false",
+        }
+    )
+
+    def to_python(self, value: Any) -> Secret:
+        return codes.normalise(value or "")
+
+
+class PhoneTokenField(forms.Field):
+    """The token of a verified number that the site's own page or script got from the API.
+
+    The value is the token: give it to `services.redeem` when the form is saved. Where the pages
+    verify the number, the session keeps the token: use `VerifiedPhoneMixin` there.
+
+    Args:
+        purpose: the purpose that the number must have been verified for.
+
+    Attributes:
+        request: whose form it is; set it in the form's ``__init__``. Without it tokens of users
+            and of sessions are refused, as nobody has shown to be their owner.
+    """
+
+    widget = forms.HiddenInput
+    default_error_messages: ClassVar[Any] = {"required": InvalidToken.message}
+    request: HttpRequest | None = None
+
+    def __init__(self, *, purpose: str = "signup", **kwargs: Any) -> None:
+        self.purpose = purpose
+        super().__init__(**kwargs)
+
+    def to_python(self, value: Any) -> Secret:
+        return Secret(value or "")
+
+    def validate(self, value: Secret) -> None:
+        super().validate(value)
+        visitor = sessions.visitor(self.request) if self.request else {}
+        try:
+            services.read_token(value, purpose=self.purpose, **visitor)
+        except FlashcallError as error:
+            raise ValidationError(str(error), code=error.error_code) from None
+
+
+class PhoneForm(forms.Form):
+    """The number to verify, and how to call it where there is a choice."""
+
+    phone = PhoneField(label=_("Phone number"))
+    channel = forms.TypedChoiceField(
+        label=_("How shall we call?"), required=False, empty_value=None, widget=forms.RadioSelect
+    )
+
+    def __init__(self, *args: Any, purpose: str = "signup", **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        serves = conf.PURPOSES.get(purpose)
+        channels = conf.channels_for(serves) if serves else ()
+        if len(channels) < 2:
+            del self.fields["channel"]
+            return
+        choice = cast(forms.ChoiceField, self.fields["channel"])
+        choice.choices = [(channel, CHANNEL_WORDS[channel]) for channel in channels]
+        choice.initial = channels[0]
+        choice.error_messages["invalid_choice"] = _("This way of calling is not offered.")
+
+
+class CodeForm(forms.Form):
+    """The code of a verification.
+
+    Args:
+        length: how many digits it has.
+    """
+
+    code = CodeField(label=_("Code"))
+
+    def __init__(self, *args: Any, length: int, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        code = self.fields["code"]
+        code.error_messages["required"] = str(InvalidCode(length))
+        code.widget.attrs.update({"data-length": length, "size": length})
+
+
+class VerifiedPhoneMixin:
+    """Adds a verified number to any form: the one that the pages verified in this session.
+
+    The form is valid only with such a number. When it is saved, call `redeem_phone`, in the same
+    transaction as the rest::
+
+        class OrderForm(VerifiedPhoneMixin, forms.ModelForm):
+            phone_purpose = "order"
+
+        form = OrderForm(request.POST, request=request)
+
+    Attributes:
+        phone_purpose: what the number must have been verified for.
+        verification: the verification of the number, once the form is valid.
+    """
+
+    phone_purpose = "signup"
+    verification: Verification
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        self.request = request
+        super().__init__(*args, **kwargs)
+
+    def clean(self) -> Any:
+        cleaned = super().clean()  # type: ignore[misc]
+        try:
+            self.verification = sessions.verification(self.request, purpose=self.phone_purpose)
+        except FlashcallError as error:
+            refuse(self, error)  # type: ignore[arg-type]
+        return cleaned
+
+    def redeem_phone(self, user: Any = None) -> Phone:
+        """Spend the token of the number; see `services.redeem` for what it raises.
+
+        Args:
+            user: the account that gets the number; None leaves its owner as it is.
+        """
+        return sessions.redeem(self.request, purpose=self.phone_purpose, user=user)
+
+
+class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
+    """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
+    ``REQUIRED_FIELDS`` and a password. The number comes from the session alone.
+
+    Base of a site's own: name more fields in ``Meta.fields`` and they reach the new account.
+    """
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        max_length=4096,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    class Meta:
+        model = get_user_model()
+        fields: ClassVar[Any] = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        if conf.USER_PHONE_FIELD:
+            self.fields.pop(conf.USER_PHONE_FIELD, None)
+        model = self._meta.model
+        for name in (model.USERNAME_FIELD, *model.REQUIRED_FIELDS):
+            if name in self.fields:
+                self.fields[name].required = True
+        if username := self.fields.get(model.USERNAME_FIELD):
+            username.widget.attrs.update(
+                {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+            )
+        if email := self.fields.get(model.get_email_field_name()):
+            email.widget.attrs.setdefault("autocomplete", "email")
+        self.fields["password"].help_text = password_validation.password_validators_help_text_html()
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        # Here, where the instance knows what was typed: a password must not be the name.
+        if password := self.cleaned_data.get("password"):
+            try:
+                password_validation.validate_password(password, user=self.instance)
+            except ValidationError as error:
+                self.add_error("password", error)
+
+    def save(self, commit: bool = True) -> Any:
+        """Create the account and give it the number, in one transaction.
+
+        Raises:
+            InvalidToken, PhoneTaken: as `services.sign_up`; no account is created.
+            ValidationError: somebody else took the name between our look and our write.
+        """
+        try:
+            user, self.phone = sessions.sign_up(self.request, self.create_user)
+        except IntegrityError:
+            self.full_clean()
+            if self.is_valid():
+                raise
+            raise ValidationError(self.errors.as_data()) from None
+        return user
+
+    def create_user(self, number: str) -> Any:
+        """Make and save the account.
+
+        Args:
+            number: the verified number in E.164, for ``USER_PHONE_FIELD``.
+        """
+        given = self.cleaned_data
+        fields = {name: given[name] for name in self._meta.fields or () if name in given}
+        if name := conf.USER_PHONE_FIELD:
+            fields[name] = number
+        return services.create_user(**{**fields, "password": given["password"]})

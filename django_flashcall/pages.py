@@ -1,0 +1,135 @@
+"""What the pages have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import RedirectURLMixin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.loader import select_template
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import FormView, TemplateView, View
+
+from . import forms, services, sessions
+from .exceptions import FlashcallError, VerificationNotFound
+from .models import Verification
+from .transactions import non_atomic
+
+DEFAULT_PURPOSE = "signup"
+
+BASES = ("django_flashcall/base.html", "base.html", "django_flashcall/standalone.html")
+"""What the pages extend, the first that exists: it needs the blocks `title` and `content`."""
+
+
+class Page(RedirectURLMixin, View):
+    """Base of the pages: open to all, never stored, not atomic, CSRF-protected.
+
+    ``?next=`` says where a visitor goes from here in the end; all pages hand it on.
+    """
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        return non_atomic(login_not_required(super().as_view(**initkwargs)))
+
+    @method_decorator(sensitive_post_parameters("phone", "code", "password", "phone_token"))
+    @method_decorator(csrf_protect)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = self.enter(request, *args, **kwargs)
+        # Pages tell of a number and of what became of it: they are for the one who asked.
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return super().dispatch(request, *args, **kwargs)
+
+    def url(self, name: str, *args: Any, **query: str) -> str:
+        """Return the URL of another page, which is told where the visitor goes in the end."""
+        match = self.request.resolver_match
+        path = reverse(
+            f"django_flashcall:{name}", args=args, current_app=match.namespace if match else None
+        )
+        if asked := self.get_redirect_url():
+            query.setdefault(self.redirect_field_name, asked)
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def get_default_redirect_url(self) -> str:
+        return super().get_default_redirect_url() if self.next_page else self.url("done")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)  # type: ignore[misc]
+        context["base_template"] = select_template(BASES)
+        asked = self.get_redirect_url()
+        context["query"] = f"?{urlencode({self.redirect_field_name: asked})}" if asked else ""
+        return context  # type: ignore[no-any-return]
+
+
+class FormPage(Page, FormView):  # type: ignore[type-arg]
+    """A page with a form, whose services' errors appear on it."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            return self.proceed(form)
+        except FlashcallError as error:
+            return self.refused(form, error)
+
+    def proceed(self, form: Any) -> HttpResponse:
+        """Do what the form is for, and answer with a redirect."""
+        raise NotImplementedError
+
+    def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
+        forms.refuse(form, error)
+        return self.form_invalid(form)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        forms.focus(context["form"])
+        return context
+
+
+class VerificationPage(Page):
+    """Base of the pages of one verification, which only its starter sees."""
+
+    verification: Verification
+
+    def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        id: UUID = kwargs["id"]
+        try:
+            self.verification = services.find(id, **sessions.visitor(request))
+        except VerificationNotFound as error:
+            if wants_json(request):
+                return JsonResponse({"status": error.error_code}, status=error.status_code)
+            return NotFoundView.as_view()(request)  # type: ignore[no-any-return]
+        return super().enter(request, *args, **kwargs)
+
+    def start_url(self) -> str:
+        """Return where another verification of the same purpose starts."""
+        purpose = self.verification.purpose
+        return self.url("start", **({} if purpose == DEFAULT_PURPOSE else {"purpose": purpose}))
+
+    def back(self, error: FlashcallError | None = None) -> HttpResponse:
+        """Go to the page of the verification, which says what went wrong."""
+        if error is not None:
+            sessions.say(self.request, error, self.verification)
+        return redirect(self.url("check", self.verification.pk))
+
+
+class NotFoundView(Page, TemplateView):
+    """No such verification, or somebody else's, or the session is over."""
+
+    template_name = "django_flashcall/not_found.html"
+
+    def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        context = self.get_context_data(message=VerificationNotFound.message)
+        return self.render_to_response(context, status=404)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"

@@ -1,0 +1,122 @@
+/* What the pages of django-flashcall do with JavaScript; without it they work, too.
+   Nothing is sent twice; the last digit sends the code; the buttons for another call wait until
+   there can be one; and the page asks how the call goes and says so. */
+"use strict";
+
+(() => {
+  const root = document.querySelector(".flashcall");
+  if (!root) return;
+
+  /* One request at a time. A page that is still here after SENT_FOR was stopped by its reader. */
+  const SENT_FOR = 20_000; // ms: longer than the server waits for the provider
+  let sent = false;
+  root.addEventListener("submit", (event) => {
+    if (sent) {
+      event.preventDefault();
+      return;
+    }
+    sent = true;
+    event.target.setAttribute("aria-busy", "true");
+    setTimeout(() => {
+      sent = false;
+      event.target.removeAttribute("aria-busy");
+    }, SENT_FOR);
+  });
+
+  /* Shown again from memory, by the back button, a page knows nothing of what came after it. */
+  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+  const code = root.querySelector("input[data-length]");
+  const state = root.querySelector("[data-flashcall-state]");
+  if (!code || !state) return;
+
+  /* The last digit sends the code, once: whoever mends it afterwards presses the button. */
+  const whole = new RegExp(`^\\p{Nd}{${code.dataset.length}}$`, "u");
+  let complete = false;
+  code.addEventListener("input", () => {
+    if (complete || !whole.test(code.value.replace(/[\s\p{Pd}\p{Cf}]/gu, ""))) return;
+    complete = true;
+    code.form.requestSubmit();
+  });
+
+  const announce = (text) => {
+    state.textContent = text;
+  };
+
+  /* The next call. */
+  const countdowns = [...root.querySelectorAll("[data-flashcall-countdown]")];
+  const buttons = [...root.querySelectorAll("[data-flashcall-again] button")];
+  const texts = countdowns.map((element) => element.dataset.text);
+  let possibleAt = 0;
+  let ticking = 0;
+
+  const tick = () => {
+    const seconds = Math.ceil((possibleAt - Date.now()) / 1000);
+    const possible = seconds <= 0;
+    for (const button of buttons) button.disabled = !possible;
+    countdowns.forEach((element, n) => {
+      if (element.isConnected) {
+        element.textContent = possible ? element.dataset.then : texts[n].replace("0", seconds);
+      }
+    });
+    if (!possible || !ticking) return;
+    clearInterval(ticking);
+    ticking = 0;
+    if (countdowns.length) announce(countdowns[0].dataset.then);
+  };
+
+  const wait = (seconds) => {
+    possibleAt = Date.now() + seconds * 1000;
+    if (seconds > 0 && !ticking) ticking = setInterval(tick, 1000);
+    tick();
+  };
+
+  if (state.dataset.resendIn) wait(Number(state.dataset.resendIn));
+
+  /* How the call goes. Asked less and less often, and never by a page that nobody sees. */
+  const FIRST_POLL = 2_000; // ms
+  const LONGEST_POLL = 15_000;
+  const lead = root.querySelector("[data-flashcall-lead]");
+  const expiresAt = Date.now() + Number(state.dataset.expiresIn) * 1000;
+  let delay = FIRST_POLL;
+
+  const seen = () =>
+    new Promise((resolve) => {
+      if (!document.hidden) return resolve();
+      const look = () => {
+        if (document.hidden) return;
+        document.removeEventListener("visibilitychange", look);
+        resolve();
+      };
+      document.addEventListener("visibilitychange", look);
+    });
+
+  const poll = async () => {
+    await seen();
+    if (sent) return again();
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "application/json" } });
+      if (answer.status >= 500) return again();
+      const known = await answer.json();
+      if (sent) return again();
+      if (known.status !== "pending") return location.reload();
+      if (known.resend_in !== null) wait(known.resend_in);
+      if (known.hint && known.hint !== lead.textContent.trim()) {
+        lead.textContent = known.hint;
+        lead.classList.add("flashcall-hint");
+        announce(known.hint);
+      }
+    } catch {
+      /* No connection, or an answer of somebody else's: the next one may be better. */
+    }
+    again();
+  };
+
+  const again = () => {
+    const left = expiresAt - Date.now();
+    setTimeout(poll, left > 0 ? Math.min(delay, left + 500) : LONGEST_POLL);
+    delay = Math.min(delay * 1.5, LONGEST_POLL);
+  };
+
+  again();
+})();

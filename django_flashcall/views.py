@@ -1,0 +1,317 @@
+"""The pages: enter the number, type the code, done; and the account.
+
+Each view is a class to be subclassed, each template one to be overridden. What a page does is done
+by a POST that answers with a redirect; what went wrong is said, once, by the page that follows.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import authenticate, get_user_model, login
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import get_script_prefix
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.views.generic import TemplateView
+
+from . import challenges, forms, reasons, services, sessions, visitors
+from .conf import VOICE_CODE
+from .exceptions import (
+    AlreadyVerified,
+    Cooldown,
+    FlashcallError,
+    InvalidCode,
+    InvalidToken,
+    PhoneTaken,
+    TooManyAttempts,
+    VerificationCancelled,
+    VerificationExpired,
+)
+from .models import Call, Verification
+from .pages import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
+
+OVER: dict[str, type[FlashcallError]] = {
+    "verified": AlreadyVerified,
+    "redeemed": AlreadyVerified,
+    "cancelled": VerificationCancelled,
+    "failed": TooManyAttempts,
+    "expired": VerificationExpired,
+}
+"""Status of a verification that is over → the error whose words say so."""
+
+
+class StartView(FormPage):
+    """Enter the number; a call is placed.
+
+    Attributes:
+        purpose: what the number is verified for, where the URL has no ``?purpose=``.
+    """
+
+    template_name = "django_flashcall/start.html"
+    form_class = forms.PhoneForm
+    purpose = DEFAULT_PURPOSE
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "purpose": self.get_purpose()}
+
+    def get_purpose(self) -> str:
+        return self.request.GET.get("purpose", self.purpose)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        waiting = sessions.current(self.request)
+        context = super().get_context_data(waiting=waiting, **kwargs)
+        if self.request.method == "GET" and (refusal := sessions.said(self.request)):
+            forms.show(context["form"], refusal)
+        return context
+
+    def proceed(self, form: Any) -> HttpResponse:
+        request = self.request
+        challenges.require(request, form.cleaned_data["phone"])
+        verification = services.start(
+            **form.cleaned_data,
+            purpose=self.get_purpose(),
+            user=getattr(request, "user", None),
+            session=visitors.bind_session(request),
+            ip=visitors.client_ip(request),
+        )
+        sessions.enter(request, verification)
+        return redirect(self.url("check", verification.pk))
+
+    def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
+        # Somebody went back, or pressed twice: the call that they ask for was just placed.
+        waiting = sessions.current(self.request)
+        if (
+            isinstance(error, Cooldown)
+            and waiting is not None
+            and waiting.phone.number == form.cleaned_data["phone"]
+            and waiting.purpose == self.get_purpose()
+        ):
+            return redirect(self.url("check", waiting.pk))
+        return super().refused(form, error)
+
+
+class CheckView(VerificationPage, FormPage):
+    """Type the code. Asked for JSON, it says what is known now: `static/…/flashcall.js` does."""
+
+    template_name = "django_flashcall/check.html"
+    form_class = forms.CodeForm
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if wants_json(request):
+            response: HttpResponse = JsonResponse(self.state())
+        elif self.is_kept():
+            response = redirect(self.get_success_url())
+        else:
+            response = super().get(request, *args, **kwargs)
+        patch_vary_headers(response, ["Accept"])
+        return response
+
+    def is_kept(self) -> bool:
+        """Tell whether the number is verified and the session has its token: on to what follows."""
+        try:
+            kept = sessions.verification(self.request, purpose=self.verification.purpose)
+        except InvalidToken:
+            return False
+        return kept == self.verification
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "length": self.verification.code_length}
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        # Nothing but an empty field is found here; the services would say the same of it.
+        return self.refused(form, InvalidCode(self.verification.code_length))
+
+    def proceed(self, form: Any) -> HttpResponse:
+        ip = visitors.client_ip(self.request)
+        token = services.check(self.verification, form.cleaned_data["code"], ip=ip)
+        sessions.keep(self.request, self.verification, token)
+        return self.succeed()
+
+    def succeed(self) -> HttpResponse:
+        """Go on with a verified number, whose token the session keeps now.
+
+        A number that somebody logged in has verified for ``signup`` becomes theirs at once; all
+        others wait for the site, or for the page of the signup, to redeem them.
+        """
+        user = getattr(self.request, "user", None)
+        if (
+            user is not None
+            and user.is_authenticated
+            and self.verification.purpose == DEFAULT_PURPOSE
+        ):
+            try:
+                sessions.redeem(self.request, user=user)
+            except FlashcallError:
+                sessions.forget(self.request, purpose=DEFAULT_PURPOSE)
+                raise
+        return redirect(self.get_success_url())
+
+    def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
+        if isinstance(error, AlreadyVerified):
+            return self.back()
+        return self.back(error)
+
+    def state(self) -> dict[str, Any]:
+        """What is known now, for the script: times are in seconds from now."""
+        verification = self.verification
+        call = verification.newest_call
+        return {
+            "status": verification.status,
+            "call": {"status": call.status, "error_code": call.error_code or None},
+            "hint": hint(call),
+            "resend_in": self.resend_in(),
+            "expires_in": seconds_until(verification.expires_at),
+        }
+
+    def resend_in(self) -> int | None:
+        """Seconds until another call can be asked for; None where the verification ends before."""
+        at = self.verification.resend_at
+        if at is None or at >= self.verification.expires_at:
+            return None
+        return seconds_until(at)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        verification = self.verification
+        context = super().get_context_data(**kwargs)
+        refusal = sessions.said(self.request, verification)
+        form = context["form"]
+        over: Any = None
+        if not verification.is_pending:
+            over = refusal["message"] if refusal else OVER[verification.status].message
+        elif refusal:
+            forms.show(form, refusal)
+            forms.focus(form)
+        call = placed(verification)
+        others = [channel for channel in verification.channels if channel != call.channel]
+        context.update(
+            verification=verification,
+            call=call,
+            voice=call.channel == VOICE_CODE,
+            hint=hint(verification.newest_call),
+            resend_in=self.resend_in(),
+            expires_in=seconds_until(verification.expires_at),
+            others=others,
+            over=over,
+            verified=refusal is None and OVER.get(verification.status) is AlreadyVerified,
+            success_url=self.get_success_url(),
+            start_url=self.start_url(),
+        )
+        return context
+
+
+class ResendView(VerificationPage):
+    """Ask for another call."""
+
+    def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        return self.back()
+
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        channel = request.POST.get("channel") or None
+        try:
+            challenges.require(request, self.verification.phone.number)
+            services.resend(self.verification, channel=channel, ip=visitors.client_ip(request))
+        except FlashcallError as error:
+            return self.back(error)
+        return self.back()
+
+
+class CancelView(VerificationPage):
+    """End the verification, to enter another number."""
+
+    def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        return self.back()
+
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        services.cancel(self.verification)
+        return redirect(self.start_url())
+
+
+class SignupView(FormPage):
+    """The account, once the number is verified; before that, the way to verify it."""
+
+    template_name = "django_flashcall/signup.html"
+    form_class = forms.SignupForm
+    verification: Verification
+
+    def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            return redirect(self.get_success_url())
+        try:
+            self.verification = sessions.verification(request)
+        except InvalidToken as error:
+            if request.method == "POST":  # it was verified, but too long ago
+                sessions.say(request, error)
+            return redirect(self.url("start", next=request.get_full_path()))
+        return super().enter(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(verification=self.verification, **kwargs)
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = self.get_form()
+        if self.verification.phone.owner_id is not None:
+            forms.refuse(form, PhoneTaken())  # before the rest is filled in
+        return self.render_to_response(self.get_context_data(form=form))
+
+    def proceed(self, form: Any) -> HttpResponse:
+        try:
+            user = form.save()
+        except ValidationError:
+            return self.form_invalid(form)
+        self.log_in(user, form.cleaned_data["password"])
+        return redirect(self.get_success_url())
+
+    def log_in(self, user: Any, password: str) -> None:
+        """Log the new account in, if the site's own backends let it."""
+        name = get_user_model().USERNAME_FIELD
+        known = authenticate(self.request, **{name: user.get_username()}, password=password)
+        if known is not None:
+            login(self.request, known)
+
+
+class DoneView(Page, TemplateView):
+    """Where a visitor goes in the end if nothing else was asked for."""
+
+    template_name = "django_flashcall/done.html"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        user = getattr(request, "user", None)
+        phone = services.phone_of(user)
+        may_sign_up = False
+        if phone is None:
+            try:
+                phone = sessions.verification(request).phone
+            except InvalidToken:
+                return redirect(self.url("start"))
+            may_sign_up = user is not None and not user.is_authenticated
+        home = get_script_prefix()
+        context = self.get_context_data(phone=phone, may_sign_up=may_sign_up, home=home)
+        return self.render_to_response(context)
+
+
+def seconds_until(moment: datetime) -> int:
+    return max(0, math.ceil((moment - timezone.now()).total_seconds()))
+
+
+def hint(call: Call) -> str | None:
+    """Return what the person can do about a call that was not delivered."""
+    if call.status != Call.Status.UNDELIVERED:
+        return None
+    return reasons.advice(call.error_code or "unknown")
+
+
+def placed(verification: Verification) -> Call:
+    """Return the call whose code verifies: the newest that may have been placed."""
+    newest = verification.newest_call
+    if newest.status != Call.Status.REJECTED:
+        return newest
+    return Call.newest(verification.pk, placed=True) or newest

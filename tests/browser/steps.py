@@ -1,0 +1,41 @@
+"""What a person does on the pages, and what time does to the rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from django_flashcall.models import Call, Phone
+
+NUMBER = "+79161234567"
+PASSWORD = "correct horse 9"
+
+
+def start(page, site, number=NUMBER, path="signup/"):
+    """Ask for a call, and come to the page that the code is typed into."""
+    page.goto(site + path)
+    page.get_by_label("Phone number").fill(number)
+    page.get_by_role("button", name="Call me").click()
+    page.locator("[name=code]").wait_for()
+
+
+def code_field(page):
+    return page.get_by_label("Code", exact=True)
+
+
+def wrong(code):
+    return "1" * len(code) if code[0] == "0" else "0" * len(code)
+
+
+def fill_signup(page, name="ann"):
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Email").fill(f"{name}@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+
+
+def later(seconds):
+    """Let time pass, as the rows tell it."""
+    passed = timezone.now() - timedelta(seconds=seconds)
+    Call.objects.update(created_at=passed)
+    Phone.objects.update(last_called_at=passed)

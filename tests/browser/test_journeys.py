@@ -1,0 +1,264 @@
+"""The whole signup in a real browser, as different people go through it."""
+
+import re
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from django_flashcall.models import Call, Phone, Verification
+from tests.test_provider import ANSWERS, number
+
+from .steps import NUMBER, PASSWORD, code_field, fill_signup, later, start, wrong
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def is_signed_up(page):
+    expect(page.get_by_role("heading", name="Your number is verified")).to_be_visible()
+    user = get_user_model().objects.get()
+    assert (user.username, user.email) == ("ann", "ann@example.com")
+    assert user.check_password(PASSWORD)
+    assert Phone.objects.get().owner == user
+
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desktop", "360 px"])
+@pytest.mark.parametrize("scripts", [True, False], ids=["JavaScript", "no JavaScript"])
+def test_by_mouse(visit, site, provider, options, scripts):
+    page = visit(java_script_enabled=scripts, **options)
+    start(page, site, "8 (916) 123-45-67")
+    expect(page.locator("h1")).to_have_text("Type the last 4 digits of the caller's number")
+    code = provider.last_call(NUMBER).code
+    code_field(page).fill(" ".join(code))  # the last digit sends it
+    if not scripts:
+        page.get_by_role("button", name="Confirm").click()
+    fill_signup(page)
+    page.get_by_role("button", name="Create account").click()
+    is_signed_up(page)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_nothing_is_wider_than_the_window(visit, site, width):
+    page = visit(viewport={"width": width, "height": 740})
+    start(page, site)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_by_keyboard_alone(visit, site, provider):
+    page = visit()
+    keyboard = page.keyboard
+    page.goto(f"{site}signup/")
+    keyboard.type("9161234567")
+    keyboard.press("Enter")
+    page.locator("[name=code]").wait_for()
+    keyboard.type(wrong(provider.last_call(NUMBER).code))
+    expect(page.get_by_text("Wrong code. 2 attempts left.")).to_be_visible()
+    expect(code_field(page)).to_be_focused()
+    later(61)
+    page.reload()
+    keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Confirm")).to_be_focused()
+    keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Call again")).to_be_focused()
+    keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Call again")).to_be_disabled()
+    keyboard.type(provider.last_call(NUMBER).code)
+    page.get_by_label("Username").wait_for()
+    keyboard.type("ann")
+    keyboard.press("Tab")
+    keyboard.type("ann@example.com")
+    keyboard.press("Tab")
+    keyboard.type(PASSWORD)
+    keyboard.press("Enter")
+    is_signed_up(page)
+
+
+def test_in_russian(visit, site, provider):
+    page = visit(locale="ru-RU")
+    page.goto(f"{site}signup/")
+    for fields in (
+        {"phone": NUMBER},
+        {},
+        {"username": "ann", "email": "ann@example.com", "password": PASSWORD},
+    ):
+        expect(page.locator("html")).to_have_attribute("lang", "ru")
+        for name, value in fields.items():
+            page.locator(f"[name={name}]").fill(value)
+        if fields:
+            page.locator("form:has([autofocus]) button[type=submit]").click()
+        else:
+            page.locator("[name=code]").fill(provider.last_call(NUMBER).code)
+            page.locator("[name=username]").wait_for()
+    page.wait_for_url("**/done/")
+    assert Phone.objects.get().owner.username == "ann"
+
+
+def test_a_wrong_code_and_a_reload(visit, site, provider):
+    page = visit()
+    start(page, site)
+    code = code_field(page)
+    code.fill(wrong(provider.last_call(NUMBER).code))
+    expect(page.get_by_text("Wrong code. 2 attempts left.")).to_be_visible()
+    expect(code).to_be_focused()
+    expect(code).to_have_attribute("aria-invalid", "true")
+    expect(code).to_have_accessible_description("Wrong code. 2 attempts left.")
+    page.reload()
+    expect(page.get_by_text("Wrong code")).to_have_count(0)
+    assert Verification.objects.get().attempts_left == 2
+
+
+def test_each_error_of_the_provider(visit, site, provider, configure):
+    configure(CALLS_PER_IP=None)
+    page = visit()
+    page.goto(site)
+    for code, (status, _, _) in ANSWERS.items():
+        typed = number(9900 + code % 100)
+        page.get_by_label("Phone number").fill(typed)
+        page.get_by_role("button", name="Call me").click()
+        if status == 400:
+            expect(page.get_by_label("Phone number")).to_be_focused()
+            expect(page.get_by_label("Phone number")).to_have_attribute("aria-invalid", "true")
+        else:
+            expect(page.get_by_role("alert")).to_be_focused()
+        assert Call.objects.latest("pk").provider_code == code
+        expect(page.get_by_label("Phone number")).to_have_value(typed)
+
+
+def test_an_unknown_outcome(visit, site, provider):
+    page = visit()
+    page.clock.install()
+    start(page, site, number(9925))
+    said = page.locator("[data-flashcall-lead]")
+    expect(said).to_have_text(re.compile("if not, you can ask for another call in [0-9]+ s"))
+    later(61)
+    page.clock.run_for(61_000)
+    expect(said).to_have_text("If your phone rang, type the digits; if not, ask for another call.")
+    code_field(page).fill(provider.last_call(number(9925)).code)
+    expect(page.get_by_label("Username")).to_be_visible()
+
+
+# What the script does.
+
+
+def test_the_countdown_to_the_next_call(visit, site, provider):
+    page = visit()
+    page.clock.install()
+    start(page, site)
+    again = page.get_by_role("button", name="Call again")
+    voice = page.get_by_role("button", name="Say the code by voice")
+    countdown = page.locator("p[data-flashcall-countdown]")
+    expect(again).to_be_disabled()
+    expect(voice).to_be_disabled()
+    before = int(re.search(r"\d+", countdown.inner_text())[0])
+    page.clock.run_for(5_000)
+    expect(countdown).not_to_have_text(re.compile(rf"\b{before}\b"))
+    expect(page.get_by_role("status")).to_be_empty()  # not each second is read out
+    later(61)
+    page.clock.run_for(61_000)
+    expect(countdown).to_have_text("You can ask for another call now.")
+    expect(page.get_by_role("status")).to_have_text("You can ask for another call now.")
+    expect(again).to_be_enabled()
+    voice.click()
+    expect(page.locator("h1")).to_have_text("Type the code you hear")
+    assert Call.objects.latest("pk").channel == "voice_code"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize(
+    "error_code", ["busy", "absent_subscriber", "not_provisioned", "failure", "unknown"]
+)
+def test_a_call_that_is_not_delivered_is_said_early(visit, site, error_code, width):
+    page = visit(viewport={"width": width, "height": 740})
+    page.clock.install()
+    start(page, site)
+    lead = page.locator("[data-flashcall-lead]")
+    before = lead.inner_text()
+    Call.objects.update(status="undelivered", error_code=error_code)
+    page.clock.run_for(3_000)
+    expect(lead).not_to_have_text(before)
+    expect(page.get_by_role("status")).to_have_text(lead.inner_text())
+    assert sum(page.evaluate("window.shifts")) == 0
+
+
+def test_a_hidden_page_does_not_ask(visit, site):
+    page = visit()
+    page.clock.install()
+    start(page, site)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})"
+    )
+    page.clock.run_for(60_000)
+    assert asked == []
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => false})"
+    )
+    with page.expect_response("**/phone/**"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_verified_in_another_window(visit, site, provider):
+    page = visit()
+    page.clock.install()
+    start(page, site)
+    other = page.context.new_page()
+    other.goto(page.url)
+    code_field(other).fill(provider.last_call(NUMBER).code)
+    expect(other.get_by_label("Username")).to_be_visible()
+    page.clock.run_for(3_000)
+    expect(page.get_by_label("Username")).to_be_visible()
+
+
+def test_expired_while_looking_on(visit, site):
+    page = visit()
+    page.clock.install()
+    start(page, site)
+    Verification.objects.update(expires_at=timezone.now())
+    page.clock.run_for(3_000)
+    expect(page.get_by_text("The code has expired. Start again.")).to_be_visible()
+    page.get_by_role("link", name="Start again").click()
+    expect(page.get_by_label("Phone number")).to_be_visible()
+
+
+def test_pressed_twice(visit, site, provider):
+    page = visit()
+    page.goto(site)
+    page.get_by_label("Phone number").fill(NUMBER)
+    page.get_by_role("button", name="Call me").evaluate("b => { b.click(); b.click(); }")
+    page.locator("[name=code]").wait_for()
+    assert len(provider.requests) == 1
+    code_field(page).fill(wrong(provider.last_call(NUMBER).code)[:3])
+    page.get_by_role("button", name="Confirm").evaluate("b => { b.click(); b.click(); }")
+    expect(page.get_by_text("Enter the code: 4 digits.")).to_be_visible()
+    assert Verification.objects.get().attempts_left == 3
+
+
+def test_the_back_button(visit, site, provider):
+    page = visit()
+    start(page, site)
+    page.go_back()
+    expect(page.get_by_text("We have just called +7******4567.")).to_be_visible()
+    page.get_by_label("Phone number").fill(NUMBER)
+    page.get_by_role("button", name="Call me").click()
+    code_field(page).fill(provider.last_call(NUMBER).code)
+    page.get_by_label("Username").wait_for()
+    assert len(provider.requests) == 1
+
+
+def test_another_number(visit, site, provider):
+    page = visit()
+    start(page, site)
+    page.get_by_role("button", name="Change the number").click()
+    page.get_by_label("Phone number").fill(number(1111))
+    page.get_by_role("button", name="Call me").click()
+    code_field(page).fill(provider.last_call(number(1111)).code)
+    expect(page.get_by_label("Username")).to_be_visible()
+    assert [v.status for v in Verification.objects.order_by("created_at")] == [
+        "cancelled",
+        "verified",
+    ]
