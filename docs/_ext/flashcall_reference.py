@@ -282,7 +282,9 @@ class Reach(Generated):
 
 def reach(given: dict[str, Any]) -> dict[str, str]:
     """Return the bounds that follow from the defaults, each in words."""
-    value = {name: setting.parse(setting.default) for name, setting in given.items()}
+    limits = "CALLS_PER_IP CALLS_PER_PHONE CALLS_PER_PREFIX CALLS_TOTAL COOLDOWN FAILURES_PER_IP"
+    names = [*limits.split(), "MAX_ATTEMPTS"]
+    value = {name: given[name].parse(given[name].default) for name in names}
     attempts, phone = value["MAX_ATTEMPTS"], value["CALLS_PER_PHONE"]
     total, address = value["CALLS_TOTAL"], value["CALLS_PER_IP"]
     daily = attempts * phone.number
