@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
 settings.configure(
-    SECRET_KEY="of the documentation alone",
+    SECRET_KEY="of the documentation alone",  # noqa: S106
     INSTALLED_APPS=[
         "django.contrib.admin",
         "django.contrib.auth",

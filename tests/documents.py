@@ -1,4 +1,4 @@
-"""What the documentation is made of: its files, their fenced blocks, and a terminal to type them."""
+"""The files of the documentation, their fenced blocks, and a terminal to type them into."""
 
 from __future__ import annotations
 

@@ -151,7 +151,8 @@ def test_the_code_runs(block, outbox, monkeypatch, settings):
     try:
         exec(code, names)
     except ModuleNotFoundError as error:
-        assert error.name.partition(".")[0] in OTHERS_PACKAGES
+        if error.name.partition(".")[0] not in OTHERS_PACKAGES:
+            raise
         return
     if block.caption.startswith("settings"):
         assert_settings_are_right(names["FLASHCALL"])
@@ -222,3 +223,17 @@ def test_every_public_exception_is_explained():
     for error in vars(exceptions).values():
         if isinstance(error, type) and error.__module__ == exceptions.__name__:
             assert error.__doc__, error
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+def test_the_readme(name):
+    """Its code is code, its commands are targets of the Makefile, and it fits on a screen or so."""
+    path = ROOT / name
+    found = list(blocks(path))
+    for block in found:
+        if block.language == "python":
+            compile(block.text, str(block), "exec")
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    commands = [line for block in found for line in re.findall(r"\$ make (\w+)", block.text)]
+    assert {"demo", "test"} <= set(commands) <= set(targets)
+    assert len(path.read_text().splitlines()) <= 80

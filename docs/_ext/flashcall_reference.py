@@ -2,8 +2,8 @@
 
 Each directive writes Markdown: ``flashcall-settings``, ``flashcall-checks``, ``flashcall-errors``,
 ``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models``,
-``flashcall-options`` and ``flashcall-reach``. What they describe can be linked to: {confval}`CODE_TTL`,
-{check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
+``flashcall-options`` and ``flashcall-reach``. What they describe can be linked to:
+{confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
 {manage}`flashcall_prune`.
 """
 
@@ -14,6 +14,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,9 +97,9 @@ def errors() -> dict[str, list[type]]:
 
     found = defaultdict(list)
     for error in vars(exceptions).values():
-        if isinstance(error, type) and issubclass(error, exceptions.FlashcallError):
-            if hasattr(error, "error_code"):
-                found[error.error_code].append(error)
+        known = isinstance(error, type) and issubclass(error, exceptions.FlashcallError)
+        if known and hasattr(error, "error_code"):
+            found[error.error_code].append(error)
     return dict(found)
 
 
@@ -107,7 +108,7 @@ def signals() -> dict[str, str]:
     body = ast.parse((PACKAGE / "signals.py").read_text()).body
     return {
         assignment.targets[0].id: inspect.cleandoc(text.value.value)
-        for assignment, text in zip(body, body[1:], strict=False)
+        for assignment, text in pairwise(body)
         if isinstance(assignment, ast.Assign) and isinstance(text, ast.Expr)
     }
 
@@ -275,9 +276,7 @@ class Reach(Generated):
     """What an attacker can reach with the default settings: the figures of the page on security."""
 
     def markdown(self) -> str:
-        return "\n\n".join(
-            f"{name}\n: {words}" for name, words in reach(dict(settings())).items()
-        )
+        return "\n\n".join(f"{name}\n: {words}" for name, words in reach(dict(settings())).items())
 
 
 def reach(given: dict[str, Any]) -> dict[str, str]:
@@ -304,8 +303,8 @@ def reach(given: dict[str, Any]) -> dict[str, str]:
         "Calls from one address": f"{address.number} in an hour that nobody verifies. The fraud "
         f"guard stops a fresh address sooner: at {_stopped_at()} calls of a day that nobody "
         "completes, as soon as they are ten minutes old.",
-        "Calls to one range": f"{value['CALLS_PER_PREFIX'].number} in an hour that nobody verifies; "
-        f"of a fresh range the guard stops calls at {_stopped_at()}, likewise.",
+        "Calls to one range": f"{value['CALLS_PER_PREFIX'].number} in an hour that nobody "
+        f"verifies; of a fresh range the guard stops calls at {_stopped_at()}, likewise.",
         "Times that a stranger's phone rings in a day": f"{phone.number} at most, "
         f"{-(-phone.number // 2)} of them from one address, with {value['COOLDOWN']} seconds or "
         "more in between.",
