@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done)
 BIN = .venv/bin
 
-.PHONY: demo test lint docs messages clean
+.PHONY: demo test lint docs messages picture clean
 
 demo: .venv/demo
 	cd example_project && ../$(BIN)/python manage.py demo $(ARGS)
@@ -26,6 +26,9 @@ docs: .venv/docs
 messages: .venv/test
 	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap
 	cd django_flashcall && ../$(BIN)/django-admin compilemessages
+
+picture: .venv/test  # of the README, from the demo that runs in another terminal
+	$(BIN)/python docs/picture.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build

@@ -214,6 +214,7 @@ class PlacedCall:
 
     `number` is in E.164 with the plus; `calling_number` is what the phone displays, its last digits
     the `code`, unless the code is `spoken`. `text` is what the request said; `time` has a zone.
+    `reached`: the phone rings; not one that is busy or switched off, as its report will say.
     """
 
     login: str
@@ -227,6 +228,7 @@ class PlacedCall:
     id: str
     notify_url: str
     time: datetime
+    reached: bool = True
 
 
 @dataclass(frozen=True)
@@ -404,6 +406,7 @@ class Simulator:
                     "time": call.time.isoformat(),
                     "mtNum": call.mt_num,
                     "status": self._statuses.get(call.mt_num),
+                    "reached": call.reached,
                 }
                 for call in self._calls[: -limit - 1 : -1]
             ]
@@ -485,7 +488,8 @@ class Simulator:
         mt_num = earlier.mt_num if earlier else str(next(self._mt_nums))
         placed = None
         if answer.rings and earlier is None:
-            placed = sending.placed(mt_num, self._clock())
+            reached = answer.outcome is None or answer.outcome[0] != 5
+            placed = sending.placed(mt_num, self._clock(), reached=reached)
             self._calls.append(placed)
             self._changed.notify_all()
         if answer.body is not None:
@@ -712,7 +716,7 @@ class _Sending:
             raise _Refused(4, f"notifyUrl should have 1 to {_MAX_NOTIFY_URL} characters.")
         return cls(account, number, text, codes[0], id_ or "", notify_url or "")
 
-    def placed(self, mt_num: str, time: datetime) -> PlacedCall:
+    def placed(self, mt_num: str, time: datetime, *, reached: bool) -> PlacedCall:
         """Return the call that this request causes."""
         voice = self.account.voice
         prefix = _CALLING_PREFIX[: len(_VOICE_CALLER) - len(self.code)]
@@ -728,6 +732,7 @@ class _Sending:
             id=self.id,
             notify_url=self.notify_url,
             time=time,
+            reached=reached,
         )
 
 

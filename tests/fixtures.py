@@ -10,6 +10,8 @@ import pytest
 
 from django_flashcall.simulator import Account, Simulator
 
+from .demo import Demo, running_demo
+
 PROVIDER_PASSWORD = "pa55word-of-the-site"
 
 
@@ -80,7 +82,7 @@ def provider(simulator: Simulator, configure: Callable[..., None]) -> Simulator:
     return simulator
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def unused_tcp_port_factory() -> Callable[[], int]:
     """Gives ports that nobody listens on."""
 
@@ -95,3 +97,12 @@ def unused_tcp_port_factory() -> Callable[[], int]:
 @pytest.fixture
 def unused_tcp_port(unused_tcp_port_factory: Callable[[], int]) -> int:
     return unused_tcp_port_factory()
+
+
+@pytest.fixture(scope="module")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, unused_tcp_port_factory: Callable[[], int]
+) -> Iterator[Demo]:
+    """The example project, running."""
+    with running_demo(tmp_path_factory.mktemp("demo"), unused_tcp_port_factory) as demo:
+        yield demo
