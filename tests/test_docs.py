@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unittest
 import zlib
+from types import ModuleType
 
 import django.conf.global_settings
 import pytest
@@ -207,6 +208,50 @@ def test_the_view_that_gives_a_token_of_drf(configure, outbox, django_user_model
     assert log_in("+79161234568").status_code in (401, 403)
     wrong = view(rf.post("/login/", {"phone_token": "x"}, content_type="application/json"))
     assert (wrong.status_code, wrong.data["error_code"]) == (400, "invalid_token")
+
+
+HTML = [block for page in pages() for block in blocks(page) if block.language == "html"]
+
+
+@pytest.mark.parametrize("block", HTML, ids=str)
+@pytest.mark.django_db
+def test_the_templates_work(block, client, settings, tmp_path):
+    """Each is put where its caption says, and the page shows it within the app's own."""
+    path = tmp_path / block.caption
+    path.parent.mkdir(parents=True)
+    path.write_text(block.text)
+    (engine,) = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path / "templates"]}]
+    page = client.get("/phone/").content.decode()
+    assert re.search("<(p|div)[^>]*>.*</(p|div)>", block.text)[0] in page
+    assert "Call me" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_view_that_logs_in(client, configure, outbox, django_user_model, settings):
+    """`how-to/login.md`, from the first page to the session."""
+    from django.urls import path
+
+    from django_flashcall import services
+
+    from . import urls
+
+    configure(PURPOSES={"signup": {}, "login": {"CODE_LENGTH": 6}}, COOLDOWN=0)
+    (block,) = [block for block in PYTHON if block.caption == "people/views.py"]
+    names = {"__name__": "example"}
+    exec(compile(block.text, str(block), "exec"), names)
+    site = ModuleType("site_urls")
+    site.urlpatterns = [*urls.urlpatterns, path("log-in/", names["log_in"])]
+    settings.ROOT_URLCONF = site
+    ann = django_user_model.objects.create_user("ann")
+    token = services.check(services.start("+79161234567"), outbox[-1].code)
+    services.redeem(token, user=ann)
+    start = client.get("/log-in/")
+    check = client.post(start.url, {"phone": "+79161234567"})
+    done = client.post(check.url, {"code": outbox[-1].code})
+    assert done.url == "/log-in/"
+    assert client.get(done.url).url == "/"
+    assert client.session["_auth_user_id"] == str(ann.pk)
 
 
 FILES = [*ROOT.glob("*.md"), *pages()]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from .documents import DOCS, ROOT, Terminal, blocks, commands, fits
 
@@ -96,3 +97,29 @@ def test_the_tutorial_as_written(terminals, unused_tcp_port_factory):
             before = path.read_text() if where else ""
             path.write_text(before + text(block.text))
     assert typed > 20
+    walk_through_the_pages(text, ports["8800"])
+
+
+def walk_through_the_pages(text, provider):
+    """Do the numbered steps of the section about pages; the words in bold stand on each page."""
+    source = (DOCS / "tutorial.md").read_text()
+    section = source.partition("## 9. ")[2].partition("## 10. ")[0]
+    steps = re.findall(r"^\d\. (.+)$", section, re.M)
+    (url,) = re.findall(r"`(http\S+)`", steps[0])
+    (number,) = re.findall("`([0-9 -]+)`", steps[1])
+    visitor = requests.Session()
+    page = visitor.get(text(url))
+
+    def submit(step, **fields):
+        for words in re.findall(r"\*\*(.+?)\*\*", step):
+            assert words in page.text, (words, page.url)
+        token = re.search('name="csrfmiddlewaretoken" value="(.+?)"', page.text)[1]
+        return visitor.post(page.url, {**fields, "csrfmiddlewaretoken": token})
+
+    page = submit(steps[1], phone=number)
+    call = requests.get(f"http://127.0.0.1:{provider}/calls").json()[0]
+    page = submit(steps[2], code=call["calling_number"][-4:])
+    account = {"username": "bob", "email": "bob@example.com", "password": "correct horse 9"}
+    page = submit(steps[3], **account)
+    assert steps[4].strip("*.") in page.text
+    assert len(steps) == 5
