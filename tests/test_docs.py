@@ -210,6 +210,64 @@ def test_the_view_that_gives_a_token_of_drf(configure, outbox, django_user_model
     assert (wrong.status_code, wrong.data["error_code"]) == (400, "invalid_token")
 
 
+SITE = """
+import json
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="a key",
+    USE_TZ=True,
+    INSTALLED_APPS=[
+        "django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "people",
+        "django_flashcall",
+    ],
+    AUTH_USER_MODEL="people.User",
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    ROOT_URLCONF="django_flashcall.rest_framework.urls",
+    ALLOWED_HOSTS=["*"],
+    FLASHCALL={
+        "BACKENDS": {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}},
+        "USER_PHONE_FIELD": "phone",
+    },
+)
+import django
+django.setup()
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.test import Client
+from django_flashcall.backends.locmem import outbox
+
+call_command("check")
+call_command("migrate", run_syncdb=True, verbosity=0)
+
+def post(path, **given):
+    return Client().post(path, given, content_type="application/json").json()
+
+started = post("/verifications/", phone="8 916 123-45-67")
+token = post(f"/verifications/{started['id']}/check/", code=outbox[-1].code)["token"]
+print(post("/signup/", phone_token=token, password="correct horse 9"))
+print(get_user_model().objects.get().get_username())
+"""
+
+
+def test_the_number_as_username(tmp_path):
+    """`how-to/user-model.md`: the model of that page in a site of its own."""
+    (block,) = [block for block in PYTHON if block.caption == "people/models.py"]
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "__init__.py").touch()
+    (tmp_path / "people" / "models.py").write_text(block.text)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DJANGO")}
+    done = subprocess.run(
+        [sys.executable, "-c", SITE],
+        cwd=tmp_path,
+        env={**kept, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.endswith("{'id': 1, 'phone': '+79161234567'}\n+79161234567\n"), done.stderr
+
+
 HTML = [block for page in pages() for block in blocks(page) if block.language == "html"]
 
 

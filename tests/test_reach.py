@@ -62,18 +62,26 @@ class Guesser:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_guesses_at_one_number(configure, outbox):
-    configure(FRAUD_GUARD="off", CALLS_TOTAL=None)
+@pytest.mark.parametrize(
+    ("guard", "by_day"),
+    [
+        ("off", [14, 5, 5, 5, 5, 5]),
+        ("deny", [14, 5, 5, 5, 0, 0]),  # nobody else signs up in the range
+    ],
+)
+def test_guesses_at_one_number(configure, outbox, guard, by_day):
+    configure(FRAUD_GUARD=guard, CALLS_TOTAL=None)
     with time_machine.travel(START, tick=False) as clock:
         guesser = Guesser(outbox, clock)
-        guesser.run(START + timedelta(days=5))
-    by_day = Counter((at - START).days for at in guesser.guesses)
-    assert by_day[0] == 14
-    assert max(by_day[day] for day in range(1, 5)) == 5
+        guesser.run(START + timedelta(days=len(by_day)))
+    days = Counter((at - START).days for at in guesser.guesses)
+    assert [days[day] for day in range(len(by_day))] == by_day
 
 
 SAID = Path(__file__).parent.parent / "docs" / "explanation" / "security.md"
 
 
 def test_the_page_on_security_says_so():
-    assert "14 guesses on the first day and 5 on each later one" in SAID.read_text()
+    said = SAID.read_text()
+    assert "14 guesses on the first day and 5 on each later one" in said
+    assert "after four days and 29 guesses" in said
