@@ -24,8 +24,10 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 messages: .venv/test
-	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap
+	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap --add-location file
 	cd django_flashcall && ../$(BIN)/django-admin compilemessages
+	cd example_project && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap --add-location file
+	cd example_project && ../$(BIN)/django-admin compilemessages
 
 picture: .venv/test  # of the README, from the demo that runs in another terminal
 	$(BIN)/python docs/picture.py $(ARGS)
