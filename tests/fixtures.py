@@ -70,8 +70,9 @@ def provider(simulator: Simulator, configure: Callable[..., None]) -> Simulator:
                 "url": simulator.url,
                 "login": login,
                 "password": PROVIDER_PASSWORD,
-                "timeout": 2,
-                "connect_timeout": 1,
+                # Long enough for a busy machine, short enough for the tests that wait for its end.
+                "timeout": 4,
+                "connect_timeout": 3,
             },
         }
 
