@@ -1,6 +1,7 @@
 """The documentation: it builds, its code runs, and it names what there is, no more and no less."""
 
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ import rest_framework.settings
 from django.core.checks import ERROR
 from django.test import override_settings
 
-from django_flashcall import checks, exceptions, signals
+from django_flashcall import checks, exceptions, pytest_plugin, signals
 from django_flashcall.conf import FlashcallSettings
 
 from .documents import DOCS, ROOT, blocks, pages
@@ -99,7 +100,8 @@ def text():
 def test_nothing_is_named_that_there_is_not():
     said = text()
     assert set(re.findall(r"django_flashcall\.[EW]\d{3}", said)) <= ids_in_the_source()
-    known = set(reference.commands())
+    fixtures = {name for name in vars(pytest_plugin) if name.startswith("flashcall_")}
+    known = set(reference.commands()) | fixtures
     assert set(re.findall(r"(?:manage\.py |`)(flashcall_(?!reference)\w+)", said)) <= known
     for name in re.findall(r"\bsignals\.(?!md)(\w+)", said):
         assert hasattr(signals, name), name
@@ -138,7 +140,7 @@ def test_the_table_of_the_api_names_every_error_code():
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 @pytest.mark.django_db(transaction=True)
-def test_the_code_runs(block, outbox, monkeypatch, settings):
+def test_the_code_runs(block, outbox, monkeypatch, settings, request):
     code = compile(block.text, str(block), "exec")
     if block.caption in NEEDS_AN_APP:
         return
@@ -157,7 +159,9 @@ def test_the_code_runs(block, outbox, monkeypatch, settings):
         return
     if block.caption.startswith("settings"):
         assert_settings_are_right(names["FLASHCALL"])
-    for case in names.values():
+    for name, case in names.items():
+        if name.startswith("test_"):
+            case(*map(request.getfixturevalue, inspect.signature(case).parameters))
         if isinstance(case, type) and issubclass(case, unittest.TestCase):
             result = unittest.TestResult()
             unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
