@@ -42,7 +42,7 @@ def backends() -> list[Health]:
         # Each is one probe of an index: such a subquery is asked once, not for each row.
         wanted |= Q(pk=Subquery(calls.filter(status__in=TAKEN)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(TROUBLED).exclude(error_code__in=PERSONS)[:1]))
-        wanted |= Q(pk=Subquery(calls.filter(TROUBLED, must_mend=True)[:1]))
+        wanted |= Q(pk=Subquery(calls.filter(must_mend=True)[:1]))
     found = {alias: Health(alias) for alias in conf.BACKENDS}
     for call in Call.objects.filter(wanted).order_by("created_at", "pk"):
         health = found[call.backend]

@@ -256,6 +256,11 @@ class Call(models.Model):
             models.Index(
                 fields=["backend", "-created_at"], condition=TROUBLED, name="flashcall_call_trouble"
             ),
+            models.Index(
+                fields=["backend", "-created_at"],
+                condition=Q(must_mend=True),
+                name="flashcall_call_mend",
+            ),
         ]
         permissions: ClassVar = [
             ("export_call", "Can export calls"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db.models import Max, Min, Model, QuerySet
@@ -146,6 +147,19 @@ class Periods(Rows):
         return found
 
 
+class SortedList(ChangeList):
+    """A list that addresses cannot sort otherwise than its headings do.
+
+    Django's `sortable_by` hides the links alone. Sorting by any other column would read the whole
+    table, and could put masked numbers in order.
+    """
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        if field_name not in self.sortable_by:
+            return None
+        return super().get_ordering_field(field_name)
+
+
 class HistoryAdmin(ModelAdmin):
     """Rows that are history: looked at, never added, changed or deleted by hand."""
 
@@ -155,13 +169,15 @@ class HistoryAdmin(ModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # it would count the table once for each choice
     paginator = CappedPaginator
-    # Sorting by any other column would read the whole table, and could put masked numbers in order.
     sortable_by: ClassVar[tuple[str, ...]] = ("created_at", "when")
     linked: ClassVar[frozenset[str]] = frozenset()
     """Lookups, beside those of the filters, that links from other pages use."""
 
     class Media:
         css: ClassVar = {"all": ("django_flashcall/admin.css",)}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SortedList
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -178,6 +194,7 @@ class HistoryAdmin(ModelAdmin):
         if lookup in self.linked or lookup in parameters:
             return True
         fields = {entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter}
+        fields.add(self.date_hierarchy)
         return lookup.split("__")[0] in fields and super().lookup_allowed(lookup, value, request)
 
     def get_queryset(self, request: HttpRequest) -> Any:

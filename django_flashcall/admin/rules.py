@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import phones
 from ..exceptions import InvalidPhone
 from ..models import LONGEST_RANGE, Rule
-from .base import ModelAdmin, badge, may, moment
+from .base import ModelAdmin, SortedList, badge, may, moment
 from .shown import channel
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ class RuleAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         return lookup.split("__")[0] in self.list_filter
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SortedList]:
+        return SortedList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         """Find a rule by what it names, whole: a number's digits are not found one by one."""

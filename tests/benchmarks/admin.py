@@ -32,7 +32,7 @@ def main(calls: int) -> None:
     settings.ROOT_URLCONF = "tests.benchmarks.urls"
     kept = "KEEP_DATABASE" in os.environ  # for whoever changes a query, and runs this again
     before = connection.settings_dict["NAME"]
-    connection.creation.create_test_db(verbosity=0, keepdb=kept)
+    connection.creation.create_test_db(verbosity=0, serialize=False, keepdb=kept)
     try:
         measure_all(calls)
     finally:
