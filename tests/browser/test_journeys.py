@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from django_flashcall.models import Call, Phone, Verification
 from tests.test_provider import ANSWERS, number
 
-from .steps import NUMBER, PASSWORD, code_field, fill_signup, later, start, wrong
+from .steps import NUMBER, PASSWORD, code_field, fill_signup, later, press, start, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,21 +82,19 @@ def test_by_keyboard_alone(visit, site, provider):
 
 def test_in_russian(visit, site, provider):
     page = visit(locale="ru-RU")
-    page.goto(f"{site}signup/")
-    for fields in (
-        {"phone": NUMBER},
-        {},
-        {"username": "ann", "email": "ann@example.com", "password": PASSWORD},
-    ):
-        expect(page.locator("html")).to_have_attribute("lang", "ru")
-        for name, value in fields.items():
-            page.locator(f"[name={name}]").fill(value)
-        if fields:
-            page.locator("form:has([autofocus]) button[type=submit]").click()
-        else:
-            page.locator("[name=code]").fill(provider.last_call(NUMBER).code)
-            page.locator("[name=username]").wait_for()
+    start(page, site, "8 (916) 123-45-67")
+    expect(page.locator("html")).to_have_attribute("lang", "ru")
+    heading = "Введите последние 4 цифры номера, с которого звонят"
+    expect(page.locator("h1")).to_have_text(heading)
+    code = provider.last_call(NUMBER).code
+    code_field(page).fill(wrong(code))
+    expect(page.get_by_text("Неверный код. Осталось 2 попытки.")).to_be_visible()
+    code_field(page).fill(code)
+    page.get_by_role("heading", name="Создайте учётную запись").wait_for()
+    fill_signup(page)
+    press(page, "Create account")
     page.wait_for_url("**/done/")
+    expect(page.locator("h1")).to_have_text("Ваш номер подтверждён")
     assert Phone.objects.get().owner.username == "ann"
 
 
