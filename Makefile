@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done)
 BIN = .venv/bin
 
-.PHONY: demo test lint docs messages clean
+.PHONY: demo test lint docs schema messages picture clean
 
 demo: .venv/demo
 	cd example_project && ../$(BIN)/python manage.py demo $(ARGS)
@@ -23,9 +23,18 @@ lint: .venv/test
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+schema: .venv/test
+	PYTHONPATH=. $(BIN)/django-admin spectacular --settings tests.settings \
+		--urlconf django_flashcall.rest_framework.urls --validate --fail-on-warn --file docs/openapi.yaml
+
 messages: .venv/test
-	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap
+	cd django_flashcall && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap --add-location file
 	cd django_flashcall && ../$(BIN)/django-admin compilemessages
+	cd example_project && ../$(BIN)/django-admin makemessages -l ru --no-obsolete --no-wrap --add-location file
+	cd example_project && ../$(BIN)/django-admin compilemessages
+
+picture: .venv/test  # of the README, from the demo that runs in another terminal
+	$(BIN)/python docs/picture.py $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build

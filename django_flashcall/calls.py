@@ -13,12 +13,13 @@ import traceback
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from . import limits, signals
-from .backends import CallRequest, get_backend
+from . import codes, limits, signals
+from .backends import CallRequest, Receipt, get_backend
 from .exceptions import (
     DuplicateCall,
     DuplicateRejected,
@@ -45,7 +46,7 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
 
     Args:
         call: its committed row.
-        code: what it carries.
+        code: what it carries; empty where the provider chooses it.
         before: what `limits.reserve` returned, to be given back if the call is rejected.
 
     Raises:
@@ -57,9 +58,11 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
         _answered(call, Call.Status.SENT)
         return
     error: ProviderError | None = None
+    length = call.verification.code_length
     try:
-        receipt = get_backend(call.backend).place_call(
-            CallRequest(call.phone.number, code, call.reference.hex, call.channel)
+        backend = get_backend(call.backend)
+        receipt = backend.place_call(
+            CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
         )
     except ProviderError as raised:
         error = raised
@@ -71,14 +74,49 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
         logger.error("A backend raised %s at %s.", name, place, extra=_context(call))
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
+        if backend.chooses_code:
+            error = _chosen(call, receipt)
+    if error is None:
         _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
-    if error is not None:
+    else:
         refusal = _failed(call, error, before)
         error = None  # it would be a local variable of the traceback, and refer to this frame
         if refusal is not None:
             raise refusal
+
+
+def chooses_code(alias: str) -> bool:
+    """Tell whether the provider chooses the codes of an alias; False where settings are wrong."""
+    try:
+        return get_backend(alias).chooses_code
+    except ImproperlyConfigured:
+        return False  # `place` says so, once the row of the call is there
+
+
+def _chosen(call: Call, receipt: Receipt) -> ProviderError | None:
+    """Keep the code that the provider chose; return what is wrong if nobody could type it."""
+    verification = call.verification
+    code = Secret(receipt.code or "")
+    if not codes.is_code(code, verification.code_length):
+        return Misconfigured(
+            f"The provider's code does not have {verification.code_length} digits.",
+            may_have_been_placed=True,
+        )
+    digest = codes.digest(code, verification.pk)
+    try:
+        with transaction.atomic(using=router.db_for_write(Call)):
+            # The row of the verification first, as whoever ends it does: its codes are then erased
+            # for good, and no digest comes after that.
+            pending = Verification.objects.filter(
+                pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
+            )
+            if pending.update(state=Verification.State.PENDING):
+                Call.objects.filter(pk=call.pk).update(code_digest=digest)
+    except DatabaseError:
+        logger.exception("The provider's code was not stored.", extra=_context(call))
+    return None
 
 
 def _failed(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:

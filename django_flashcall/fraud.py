@@ -15,8 +15,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -41,6 +41,9 @@ PATIENCE = timedelta(minutes=10)
 
 TRIES = 3
 """Calls of one number and day that count: who has bad luck asks again, and is one person."""
+
+TRIES_OF_NUMBER = 5
+"""Calls of one number that count in all: whoever harasses one number does not close its range."""
 
 FLOOR_OF_DAY = 5
 """Uncompleted calls of a day that are never suspicious, however few are completed."""
@@ -70,29 +73,24 @@ class Evidence:
     """What speaks against and for a range or an address.
 
     Attributes:
-        unverified: calls that nobody completed, at most `TRIES` of a number and day.
+        unverified: calls that nobody completed, at most `TRIES` of a number and day and
+            `TRIES_OF_NUMBER` of a number in all.
         honest: numbers that did what they came for, once a day.
     """
 
     unverified: int = 0
     honest: int = 0
+    _against: Counter[int] = field(default_factory=Counter, repr=False)
 
-    def add(self, calls: int, *, honest: bool) -> None:
+    def add(self, number: int, calls: int, *, honest: bool) -> None:
         """Weigh the calls of one number on one day."""
-        if honest:
-            self.honest += 1
-            # More than a person needs: somebody completes codes on numbers of his own.
-            self.unverified += max(0, calls - TRIES)
-        else:
-            self.unverified += min(calls, TRIES)
-
-    @classmethod
-    def of(cls, numbers: Iterable[tuple[int, bool]]) -> Evidence:
-        """Weigh numbers, each with its calls of a day and whether it was honest."""
-        evidence = cls()
-        for calls, honest in numbers:
-            evidence.add(calls, honest=honest)
-        return evidence
+        self.honest += honest
+        # Of an honest number, what is more than a person needs: somebody may complete codes on
+        # numbers of his own.
+        against = max(0, calls - TRIES) if honest else min(calls, TRIES)
+        against = min(against, TRIES_OF_NUMBER - self._against[number])
+        self._against[number] += against
+        self.unverified += against
 
     def allowed(self, floor: int, share: float) -> int:
         """Return how many uncompleted calls are usual among so many."""
@@ -188,7 +186,10 @@ def _weighed(prefix: str, network: str, now: datetime) -> Iterator[Evidence]:
         ("range", past + today),
         ("address", list(evidence["address"])),
     ):
-        yield Evidence.of((evidence[name][key], key in honest) for key in keys)
+        weighed = Evidence()
+        for key in keys:
+            weighed.add(key[0], evidence[name][key], honest=key in honest)
+        yield weighed
 
 
 def by_number_and_day(
@@ -282,7 +283,7 @@ def survey(now: datetime) -> list[GuardDecision]:
         by_value: dict[str, Evidence] = {}
         for row in by_number_and_day(day.exclude(**{name: ""}), now, name).iterator():
             evidence = by_value.setdefault(row[name], Evidence())
-            evidence.add(row["calls"], honest=bool(row["is_honest"]))
+            evidence.add(row["phone_id"], row["calls"], honest=bool(row["is_honest"]))
         for value, evidence in by_value.items():
             allowed = evidence.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)
             if evidence.unverified > allowed:

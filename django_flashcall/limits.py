@@ -161,8 +161,9 @@ def count_failure(phone: Phone, now: datetime) -> None:
         waits.append(When(failures=failures - 1, then=Value(now + wait)))
         wait, failures = wait * 2, failures + 1
     waits.append(When(failures__gte=failures - 1, then=Value(now + LONGEST_WAIT)))
+    # The count last: MySQL's conditions see what the same statement has assigned before them.
     Phone.objects.filter(pk=phone.pk).update(
-        failures=F("failures") + 1, waits_until=Case(*waits, default=F("waits_until"))
+        waits_until=Case(*waits, default=F("waits_until")), failures=F("failures") + 1
     )
 
 

@@ -82,7 +82,6 @@ def _move(call: Call, report: Report) -> None:
     place = FORWARDS.index(Status(report.outcome))
     behind, reached = Q(status__in=FORWARDS[:place]), Q(status__in=FORWARDS[: place + 1])
     changes: dict[str, tuple[Q, Any]] = {
-        "status": (behind, report.outcome),
         "error_code": (behind, report.error_code),
         "provider_code": (behind, report.provider_code),
     }
@@ -90,6 +89,8 @@ def _move(call: Call, report: Report) -> None:
         changes["mcc_mnc"] = (reached | Q(mcc_mnc=""), report.mcc_mnc)
     if report.price is not None:
         changes["price"] = (reached | Q(price=None), report.price)
+    # The status last: MySQL's conditions see what the same statement has assigned before them.
+    changes["status"] = (behind, report.outcome)
     Call.objects.filter(pk=call.pk).update(
         **{
             name: Case(

@@ -305,16 +305,25 @@ def _pending(verification: Verification, now: datetime) -> QuerySet[Verification
 def _queue(
     verification: Verification, channel: str, source: Source, now: datetime
 ) -> tuple[Call, Secret]:
-    """Write down a call that is about to be asked for; return it with its fresh code."""
+    """Write down a call that is about to be asked for; return it with its fresh code.
+
+    The code is empty where the provider chooses it: nothing verifies before its answer.
+    """
     number = verification.phone.number
     test_code = conf.TEST_NUMBERS.get(number)
-    code = Secret(test_code) if test_code else codes.generate(verification.code_length)
+    alias = "" if test_code else conf.CHANNELS[channel][0]
+    if test_code:
+        code = Secret(test_code)
+    elif calls.chooses_code(alias):
+        code = Secret()
+    else:
+        code = codes.generate(verification.code_length)
     call = Call.objects.create(
         verification=verification,
         phone=verification.phone,
         channel=channel,
-        backend="" if test_code else conf.CHANNELS[channel][0],
-        code_digest=codes.digest(code, verification.pk),
+        backend=alias,
+        code_digest=codes.digest(code, verification.pk) if code else "",
         prefix=phones.prefix(number),
         country=phones.country(number),
         network=source.network,

@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.crypto import constant_time_compare
 from django.utils.decorators import method_decorator
@@ -24,7 +25,7 @@ logger = logging.getLogger("django_flashcall")
 MAX_BODY_BYTES = 64 * 1024
 
 
-@method_decorator([csrf_exempt, non_atomic], name="dispatch")
+@method_decorator([csrf_exempt, login_not_required, non_atomic], name="dispatch")
 class DeliveryReportView(View):
     """Takes delivery reports at ``<alias>/<secret>/``.
 

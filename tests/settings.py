@@ -20,6 +20,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    "drf_spectacular",
     "django_flashcall",
 ]
 MIDDLEWARE = [
@@ -58,7 +59,14 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.SessionAuthentication",
         "rest_framework.authentication.TokenAuthentication",
-    ]
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "django-flashcall",
+    "DESCRIPTION": "Phone verification by flash call and voice code.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
 }
 FLASHCALL = {"BACKENDS": {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}}}
 

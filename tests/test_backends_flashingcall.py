@@ -21,7 +21,7 @@ from django_flashcall.exceptions import (
 from django_flashcall.redaction import Secret
 from django_flashcall.simulator import ERRORS, Account, Answer, Manner, Simulator
 
-from .raw_server import Server, sending
+from .raw_server import WATCHDOG, Server, sending
 
 PASSWORD = "pa55-w0rd-of-the-site"
 NOTIFY_URL = "https://site.example/reports/0123456789abcdef0123456789abcdef/"
@@ -293,6 +293,7 @@ class TestUnknown:
     def test_no_answer_in_time(self, backend, provider, manner):
         provider.script(Answer(manner=manner))
         assert type(failure(backend(timeout=0.3))) is UnknownOutcome
+        provider.wait_for_call(timeout=WATCHDOG)  # it may be slower than we were patient
         assert len(provider.requests) == 1
 
     def test_no_answer_at_all(self, backend, provider):

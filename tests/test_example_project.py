@@ -1,68 +1,160 @@
 """`manage.py demo` as a newcomer runs it: started, walked through over HTTP, stopped."""
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+import re
+import socket
+import time
 
 import pytest
 import requests
 
-PROJECT = Path(__file__).parent.parent / "example_project"
+from .demo import Demo
+
+PASSWORD = "correct horse 9"
+
+
+class Visitor(requests.Session):
+    """A browser without scripts: it keeps cookies and fills forms in."""
+
+    def __init__(self, demo: Demo) -> None:
+        super().__init__()
+        self.demo = demo
+
+    def look(self, path: str) -> requests.Response:
+        page = self.get(self.demo.site + path)
+        assert page.status_code == 200
+        assert page.headers["Content-Security-Policy"] == "default-src 'self'"
+        return page
+
+    def submit(self, page: requests.Response, path: str = "", **fields: str) -> requests.Response:
+        """Send the form of a page, to its own address if no path is given."""
+        token = re.search('name="csrfmiddlewaretoken" value="(.+?)"', page.text)[1]
+        url = self.demo.site + path if path else page.url
+        return self.post(url, {**fields, "csrfmiddlewaretoken": token})
+
+    def prove(self, page: requests.Response, number: str, path: str = "") -> requests.Response:
+        """Have a number called, and type what the virtual phone shows."""
+        check = self.submit(page, path, phone=number, channel="flash_call")
+        digits = re.search("<mark>([0-9]{4})</mark>", self.look("virtual-phone/").text)[1]
+        return self.submit(check, code=digits)
+
+    def sign_up(self, username: str, number: str) -> requests.Response:
+        start = self.look("phone/signup/")
+        assert start.url.startswith(f"{self.demo.site}phone/?next=")
+        account = self.prove(start, number)
+        assert account.url.startswith(f"{self.demo.site}phone/signup/")
+        email = f"{username}@example.com"
+        return self.submit(account, username=username, email=email, password=PASSWORD)
 
 
 @pytest.fixture
-def demo(tmp_path, unused_tcp_port_factory):
-    site, provider = unused_tcp_port_factory(), unused_tcp_port_factory()
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("DJANGO")},
-        "DEMO_DATABASE": str(tmp_path / "demo.sqlite3"),
-        "DEMO_PROVIDER": f"http://127.0.0.1:{provider}/",
-        "PYTHONWARNINGS": "default",
-    }
-    command = [sys.executable, "-u", "manage.py", "demo", "--port", str(site)]
-    process = subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if "Quit the server" in line:
-            break
-    else:
-        pytest.fail("".join(said))
-    yield f"http://127.0.0.1:{site}/", environment["DEMO_PROVIDER"], "".join(said)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+def visitor(demo):
+    return Visitor(demo)
 
 
-def test_the_demo_from_start_to_signup(demo):
-    site, provider, said = demo
-    assert site in said
-    assert "password: admin" in said
-    # runserver says so a moment before it listens.
-    session = requests.Session()
-    retry = requests.adapters.Retry(connect=20, backoff_factor=0.1)
-    session.mount(site, requests.adapters.HTTPAdapter(max_retries=retry))
-    assert session.get(site).status_code == 200
-    api = f"{site}api/"
-    started = session.post(f"{api}verifications/", json={"phone": "8 (916) 123-45-67"})
+def test_what_is_printed(demo):
+    assert f"Open this:      {demo.site}" in demo.said
+    assert "password: admin" in demo.said
+    assert requests.get(f"{demo.site}admin/login/").status_code == 200
+
+
+def test_the_way_of_the_readme_by_the_api(demo):
+    api = f"{demo.site}api/"
+    started = requests.post(f"{api}verifications/", json={"phone": "8 (916) 123-45-67"})
     assert started.status_code == 201
-    (call,) = session.get(f"{provider}calls").json()
+    call = requests.get(f"{demo.provider}calls").json()[0]
     assert call["number"] == "+79161234567"
-    assert call["calling_number"] in session.get(site).text
     check = f"{api}verifications/{started.json()['id']}/check/"
     wrong = "0000" if call["code"] != "0000" else "1111"
-    assert session.post(check, json={"code": wrong}).json()["error_code"] == "wrong_code"
-    token = session.post(check, json={"code": call["calling_number"][-4:]}).json()["token"]
-    account = {"username": "ann", "email": "ann@example.com", "password": "correct horse 9"}
-    done = session.post(f"{api}signup/", json={**account, "phone_token": token})
+    assert requests.post(check, json={"code": wrong}).json()["error_code"] == "wrong_code"
+    token = requests.post(check, json={"code": call["calling_number"][-4:]}).json()["token"]
+    account = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
+    done = requests.post(f"{api}signup/", json={**account, "phone_token": token})
     assert done.status_code == 201
-    assert session.get(f"{site}admin/login/").status_code == 200
+
+
+def test_the_home_page_signs_up(visitor):
+    home = visitor.look("")
+    path = re.search('action="/(phone/[^"]+)"', home.text)[1]
+    account = visitor.prove(home, "8 916 100-00-01", path)
+    profile = visitor.submit(account, username="bob", email="bob@example.com", password=PASSWORD)
+    assert profile.url == f"{visitor.demo.site}profile/"
+    assert "+79161000001" in profile.text
+
+
+def test_login_and_change_of_number(demo, visitor):
+    visitor.sign_up("cid", "8 916 100-00-02")
+    profile = visitor.look("profile/")
+    assert "+79161000002" in profile.text
+    visitor.submit(profile, "logout/")
+    login = visitor.look("profile/")
+    assert login.url == f"{demo.site}login/?next=/profile/"
+    back = visitor.submit(login, username="cid", password=PASSWORD, next="/profile/")
+    assert back.url == f"{demo.site}profile/"
+
+    start = visitor.look("profile/phone/")
+    assert "purpose=change_phone" in start.url
+    confirm = visitor.prove(start, "8 916 100-00-03")
+    assert confirm.url == f"{demo.site}profile/phone/"
+    assert "<del>+79161000002</del>" in confirm.text
+    assert "+79161000002" in visitor.look("profile/").text  # nothing changes unasked
+    changed = visitor.submit(confirm)
+    assert "+79161000003" in changed.text
+    assert "+79161000002" not in changed.text
+
+
+def test_a_number_of_another_account_is_refused(demo, visitor):
+    demo.manage("shell", "-c", GIVE_TO_ADMIN)
+    visitor.sign_up("dan", "8 916 100-00-05")
+    confirm = visitor.prove(visitor.look("profile/phone/"), "8 916 100-00-06")
+    refused = visitor.submit(confirm)
+    assert refused.url == f"{demo.site}profile/"
+    assert "There is an account with this phone number already." in refused.text
+    assert "+79161000005" in refused.text
+
+
+def test_the_phone_says_a_voice_code_and_stays_silent_when_busy(visitor):
+    visitor.submit(visitor.look("phone/"), phone="8 916 100-00-04", channel="voice_code")
+    assert "“Your code is" in visitor.look("virtual-phone/").text
+    visitor.submit(visitor.look("phone/"), phone="8 916 101-99-66", channel="flash_call")
+    screen = visitor.look("virtual-phone/").text
+    assert 'class="vp-call"' not in screen
+    assert "Could not get through" in screen
+
+
+def test_delivery_reports_reach_the_site(demo):
+    api = f"{demo.site}api/verifications/"
+    started = requests.post(api, json={"phone": "8 916 100-99-66"}).json()  # busy
+    for _ in range(300):
+        call = requests.get(f"{api}{started['id']}/").json()["call"]
+        if call["status"] == "undelivered":
+            break
+        time.sleep(0.1)
+    assert call == {"status": "undelivered", "error_code": "busy"}
+
+
+def test_a_taken_port_is_named(demo, unused_tcp_port):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        for again in (demo.again(port, unused_tcp_port), demo.again(unused_tcp_port, port)):
+            assert again.returncode == 1
+            assert f"Port {port} is taken" in again.stdout
+            assert "Traceback" not in again.stdout
+
+
+def test_the_phone_without_its_provider(demo, unused_tcp_port):
+    said = demo.manage("shell", "-c", SCREEN, DEMO_PROVIDER=f"http://127.0.0.1:{unused_tcp_port}/")
+    assert "No network" in said.stdout
+
+
+GIVE_TO_ADMIN = """
+from django.contrib.auth import get_user_model
+from django_flashcall.models import Phone
+Phone.objects.create(number="+79161000006", owner=get_user_model().objects.get(username="admin"))
+"""
+
+SCREEN = """
+from django.test import Client
+print(Client().get("/virtual-phone/").text)
+"""

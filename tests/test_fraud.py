@@ -111,6 +111,18 @@ def test_who_asks_again_and_again_is_one_person(outbox, clock, configure):
     assert not GuardDecision.objects.exists()
 
 
+def test_harassing_one_number_does_not_close_its_range(outbox, clock, honest):
+    for day in range(10):
+        for turn in range(8):
+            clock.shift(timedelta(hours=2))
+            with contextlib.suppress(TooManyCalls):
+                services.start(number(1), ip=f"198.51.{day}.{turn}")
+        clock.shift(timedelta(hours=10))
+    assert Call.objects.count() > 50
+    honest(1)
+    assert not GuardDecision.objects.exists()
+
+
 def test_completing_codes_on_numbers_of_ones_own(outbox, clock, honest, pump):
     """Where this purpose is redeemed, what is only verified is not honest."""
     honest(3, prefix="+7999000")

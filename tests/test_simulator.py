@@ -470,9 +470,12 @@ def test_view_of_calls(simulator: Simulator, session: requests.Session) -> None:
         "time": simulator.calls[0].time.isoformat(),
         "mtNum": simulator.calls[0].mt_num,
         "status": None,
+        "reached": True,
     }
+    send(simulator, session, "79161239966")
+    assert not simulator.recent_calls(limit=1)[0]["reached"]  # busy
     assert (newest["voice"], newest["spoken"]) == (True, "Your code is 4 3 2 1.")
-    assert len(simulator.requests) == 2  # looking is no request to the provider
+    assert len(simulator.requests) == 3  # looking is no request to the provider
     assert len(simulator.recent_calls(limit=1)) == 1
 
 

@@ -69,6 +69,12 @@ def test_a_delivered_call(call, post):
     assert str(row.price) == "0.3500"
 
 
+def test_a_provider_does_not_log_in(call, post, settings):
+    required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, required]
+    assert post(body(call)) == 200
+
+
 @pytest.mark.parametrize(
     ("number", "word"),
     [

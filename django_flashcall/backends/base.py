@@ -22,15 +22,21 @@ class CallRequest:
 
     Attributes:
         phone: the number to call, in E.164 with the plus.
-        code: the digits that the person will type.
+        code: the digits that the person will type; empty where the backend `chooses_code`.
         reference: our own identifier of the call, 32 plain characters; the same at every retry.
         channel: ``flash_call`` or ``voice_code``.
+        code_length: how many digits the code has, or must have where the provider chooses it.
     """
 
     phone: str
     code: Secret
     reference: str
     channel: str
+    code_length: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.code_length:
+            object.__setattr__(self, "code_length", len(self.code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +45,11 @@ class Receipt:
 
     Attributes:
         provider_id: the provider's identifier of the call, empty if it gave none.
+        code: the digits that the phone shows, where the backend `chooses_code`; else None.
     """
 
     provider_id: str = ""
+    code: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,13 @@ class BaseBackend:
     report_methods: ClassVar[frozenset[str]] = frozenset()
     """HTTP methods that the provider posts delivery reports with; none: it posts no reports."""
 
+    chooses_code: ClassVar[bool] = False
+    """The provider chooses the code and tells it in its answer, as `Receipt.code`.
+
+    `CallRequest.code` is empty then, and nothing verifies before the answer is there. So a call
+    whose answer is lost rings in vain: the person has to ask for another one.
+    """
+
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
@@ -153,17 +168,28 @@ class BaseBackend:
         return cls(alias, **options)
 
     @classmethod
+    def option_parameters(cls) -> Mapping[str, inspect.Parameter]:
+        """Return the options by name: keyword-only arguments of ``__init__``."""
+        return {
+            name: parameter
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+
+    @classmethod
+    def required_options(cls) -> Sequence[str]:
+        """Return the names of options without a default."""
+        found = cls.option_parameters().items()
+        return [name for name, option in found if option.default is option.empty]
+
+    @classmethod
     def check_options(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
         """Judge the options of an alias without connecting to anything.
 
         A subclass extends it with checks of its values; it is asked for those only when names are
         right. Messages never contain values of `secret_options`.
         """
-        parameters = {
-            name: parameter
-            for name, parameter in inspect.signature(cls).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
+        parameters = cls.option_parameters()
         problems: list[checks.CheckMessage] = [
             checks.Error(
                 f"FLASHCALL: backend {alias!r} has an unknown option {name!r}.",
@@ -179,8 +205,8 @@ class BaseBackend:
                 hint=f"Add {name!r} to OPTIONS of the backend; the provider's contract names it.",
                 id="django_flashcall.E006",
             )
-            for name, parameter in parameters.items()
-            if parameter.default is parameter.empty and options.get(name) in (None, "")
+            for name in cls.required_options()
+            if options.get(name) in (None, "")
         ]
         return problems or cls.check_values(alias, options)
 

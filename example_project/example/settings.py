@@ -19,6 +19,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_flashcall",
     "example",
+    "virtual_phone",  # of the demo: it shows what the simulated provider "calls"
 ]
 
 # What this site adds for its phone numbers. `manage.py demo` serves the provider at these URLs.
@@ -35,11 +36,20 @@ FLASHCALL = {
         },
     },
     "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
+    "PURPOSES": {"signup": {}, "change_phone": {}},
+    "DELIVERY_REPORT_SECRETS": ["of-the-demo-alone-make-your-own-secret"],
+    # One visitor tries everything here: keep the defaults of all these on a real site.
     "COOLDOWN": 10,
+    "CALLS_PER_PHONE": "200/day",
+    "CALLS_PER_IP": "200/hour",
+    "CALLS_PER_PREFIX": "200/hour",
+    "FAILURES_PER_IP": "200/day",
+    "FRAUD_GUARD": "record",
 }
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "example.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -50,9 +60,14 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "example.urls"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "profile"
+LOGOUT_REDIRECT_URL = "home"
 STATIC_URL = "static/"
 LANGUAGE_CODE = "en"
+TIME_ZONE = "Europe/Moscow"
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [

@@ -1,10 +1,24 @@
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
+
+from django_flashcall.views import StartView
 
 from . import views
 
 urlpatterns = [
-    path("", views.calls, name="home"),
+    path("", StartView.as_view(template_name="example/home.html"), name="home"),
+    path("phone/", include("django_flashcall.urls")),
+    path("login/", LoginView.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("profile/", views.profile, name="profile"),
+    path("profile/phone/", views.change_phone, name="change-phone"),
     path("api/", include("django_flashcall.rest_framework.urls")),
+    path("api/docs/", views.api, name="api"),
+    path("language/", include("django.conf.urls.i18n")),
+    path("favicon.ico", RedirectView.as_view(url=static("example/icon.svg"))),
     path("admin/", admin.site.urls),
+    path("virtual-phone/", include("virtual_phone.urls")),  # of the demo
 ]

@@ -1,13 +1,40 @@
-import json
-import urllib.request
-
-from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from django_flashcall import services, sessions
+from django_flashcall.exceptions import InvalidToken, PhoneTaken
 
 
-def calls(request: HttpRequest) -> HttpResponse:
-    """Show what the simulator has "called", as a phone's list of missed calls would."""
-    with urllib.request.urlopen(f"{settings.PROVIDER}calls", timeout=5) as answer:  # noqa: S310
-        found = json.load(answer)
-    return render(request, "example/calls.html", {"calls": found})
+@login_required
+def profile(request: HttpRequest) -> HttpResponse:
+    return render(request, "example/profile.html", {"phone": services.phone_of(request.user)})
+
+
+@login_required
+def change_phone(request: HttpRequest) -> HttpResponse:
+    """Verify another number, look at both, and make it the account's."""
+    purpose = "change_phone"
+    try:
+        verification = sessions.verification(request, purpose=purpose)
+        if request.method == "POST":
+            phone = sessions.redeem(request, purpose=purpose, user=request.user)
+            messages.success(request, _("Your number is now %s.") % phone.number)
+            return redirect("profile")
+    except InvalidToken:  # nothing is verified yet
+        return redirect(
+            reverse("django_flashcall:start") + f"?purpose={purpose}&next={request.path}"
+        )
+    except PhoneTaken as error:
+        messages.error(request, str(error))
+        return redirect("profile")
+    phones = {"old": services.phone_of(request.user), "new": verification.phone}
+    return render(request, "example/change_phone.html", phones)
+
+
+def api(request: HttpRequest) -> HttpResponse:
+    """The way of an app, beside that of the pages."""
+    return render(request, "example/api.html", {"api": request.build_absolute_uri("/api/")})

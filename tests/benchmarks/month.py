@@ -337,12 +337,9 @@ def main() -> None:
     from django.test.utils import setup_databases, teardown_databases
 
     django.setup()
-    from django.db import connection
 
     old = setup_databases(verbosity=0, interactive=False)
     try:
-        if connection.vendor == "postgresql":  # a database that nobody keeps need not be safe
-            connection.cursor().execute("SET synchronous_commit TO off")
         size = Size(days=options.days)
         without, with_guard = (simulate(size, mode, options.seed) for mode in ("off", "deny"))
         print("\n".join(report(without, with_guard)))

@@ -1,0 +1,334 @@
+"""The simulated provider itself: whom it would have called, and what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from email.message import Message
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from itertools import count
+from types import EllipsisType, TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from .answers import STEERING, Answer, dumps
+from .sendings import Account, PlacedCall, ReceivedRequest, Refused, Sending, e164
+from .server import Server
+
+_DUPLICATES = timedelta(hours=24)  # how long number and text are remembered (sibling HTTP API)
+_REPORT_TIMEOUT = 5.0  # seconds that a receiver of reports may be silent
+_MOSCOW = timezone(timedelta(hours=3))  # the offset in the provider's examples
+
+
+class Simulator:
+    """The provider, as a context manager or between `start` and `stop`; any thread may use it.
+
+    Arguments: `accounts`, by default ``demo`` and, for spoken codes, ``demo-voice``, both with the
+    password ``demo``; `host` and `port` to listen on, port 0 for any free one; `report_url`, where
+    reports go if a request has no ``notifyUrl``; `auto_reports`, whether each call is reported by
+    itself: status 0 after the answer, the final one `report_delay` seconds later; `drip`, the
+    seconds between two bytes of a slow answer; `clock`, which returns the time with a zone.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account] = (
+            Account("demo", "demo"),
+            Account("demo-voice", "demo", voice=True),
+        ),
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        report_url: str = "",
+        auto_reports: bool = False,
+        report_delay: float = 0.0,
+        drip: float = 1.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.accounts = {account.login: account for account in accounts}
+        self.host = host
+        self.port = port
+        self.report_url = report_url
+        self.auto_reports = auto_reports
+        self.report_delay = report_delay
+        self.drip = drip
+        self._clock = clock
+        # Random, so that the reports of two runs never mean the same call of a kept database.
+        self._mt_nums = count(10**9 + secrets.randbelow(8 * 10**9))
+        self._changed = threading.Condition()  # guards all that follows
+        self._calls: list[PlacedCall] = []
+        self._requests: list[ReceivedRequest] = []
+        self._script: deque[Answer] = deque()
+        self._turns: Counter[str] = Counter()
+        self._statuses: dict[str, int] = {}
+        self._threads: list[threading.Thread] = []
+        self._sockets: set[socket.socket] = set()
+        self._stopping = threading.Event()
+        self._server: Server | None = None
+
+    # Its life
+
+    def start(self) -> Self:
+        """Listen and serve in background threads; return the simulator."""
+        if self._server is not None:
+            raise RuntimeError("The simulator is running already.")
+        self._stopping.clear()
+        self._server = Server((self.host, self.port), self)
+        self._spawn(self._server.serve_forever, 0.02)  # seconds until it notices `stop`
+        return self
+
+    def stop(self) -> None:
+        """Break off all that is in progress, wait for every thread and free the port."""
+        if self._server is None:
+            return
+        with self._changed:
+            self._stopping.set()  # from here on there is no new thread and no new connection
+        self._server.shutdown()
+        with self._changed:
+            for connection in self._sockets:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self._server.server_close()
+        self._server = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the provider's API, which every path beneath it serves too."""
+        if self._server is None:
+            raise RuntimeError("The simulator is not running.")
+        return f"http://{self.host}:{self._server.server_address[1]}/"
+
+    # What it shall do
+
+    def script(self, *answers: Answer) -> None:
+        """Give these answers to the next valid requests, in order, whatever their numbers say.
+
+        An invalid request gets its error and leaves the script as it is.
+        """
+        with self._changed:
+            self._script.extend(answers)
+
+    def clear(self) -> None:
+        """Forget calls, requests, scripted answers and what happens only once."""
+        with self._changed:
+            self._calls.clear()
+            self._requests.clear()
+            self._script.clear()
+            self._turns.clear()
+            self._statuses.clear()
+
+    # What it remembers
+
+    @property
+    def calls(self) -> list[PlacedCall]:
+        """The calls placed so far, oldest first."""
+        with self._changed:
+            return list(self._calls)
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The requests to the provider's API so far, oldest first."""
+        with self._changed:
+            return list(self._requests)
+
+    def last_call(self, number: str) -> PlacedCall:
+        """Return the newest call to a number, written as for ``destAddr``, or raise LookupError."""
+        wanted = e164(number)
+        for call in reversed(self.calls):
+            if call.number == wanted:
+                return call
+        raise LookupError(f"{number} was not called.")
+
+    def wait_for_call(self, n: int = 1, timeout: float | None = 5.0) -> PlacedCall:
+        """Return the `n`-th call (from 1) as soon as it is placed.
+
+        Raise TimeoutError if it is not within `timeout` seconds; None waits for ever.
+        """
+        with self._changed:
+            if self._changed.wait_for(lambda: len(self._calls) >= n, timeout):
+                return self._calls[n - 1]
+        raise TimeoutError(f"Call {n} was not placed within {timeout} seconds.")
+
+    def recent_calls(self, limit: int = 50) -> list[dict[str, object]]:
+        """Return what ``GET /calls`` shows: the latest calls, newest first, ready for JSON.
+
+        `status` is that of the last report, None before any.
+        """
+        with self._changed:
+            return [
+                {
+                    "number": call.number,
+                    "calling_number": call.calling_number,
+                    "code": call.code,
+                    "voice": call.voice,
+                    "spoken": call.spoken,
+                    "time": call.time.isoformat(),
+                    "mtNum": call.mt_num,
+                    "status": self._statuses.get(call.mt_num),
+                    "reached": call.reached,
+                }
+                for call in self._calls[: -limit - 1 : -1]
+            ]
+
+    # Delivery reports
+
+    def report(
+        self, call: PlacedCall, status: int = 2, error_code: int | str = 0, **overrides: object
+    ) -> int | None:
+        """Post a delivery report (specification, "rest_status") and wait for the answer.
+
+        `status` is 0 (sent), 2 (delivered) or 5 (not delivered, for the reason `error_code`);
+        `overrides` replace fields by their JSON names, and ``...`` leaves a field out. Return the
+        HTTP status of the receiver's answer, or None if there is none.
+        """
+        url = call.notify_url or self.report_url
+        if not is_http_url(url):
+            raise ValueError("Reports need an http(s) notifyUrl or report_url.")
+        done = report_date(self._clock()) if status == 2 else ""
+        content: dict[str, object | EllipsisType] = {
+            "id": call.id or ...,
+            "mtNum": call.mt_num,
+            "status": status,
+            "type": "FLASHINGCALL",
+            "doneDate": done,
+            "submitDate": report_date(call.time),
+            "sourceAddr": "SOURCE",
+            "destAddr": call.number.removeprefix("+"),
+            "text": call.text,
+            "partCount": "001",
+            "errorCode": str(error_code),
+            "mccMnc": "25012",
+            "trafficType": 6,
+            **overrides,
+        }
+        with self._changed:
+            self._statuses[call.mt_num] = status
+        return self._post(url, dumps({k: v for k, v in content.items() if v is not ...}))
+
+    def _post(self, url: str, body: bytes) -> int | None:
+        parts = urlsplit(url)
+        # Not urllib.request, which would follow redirects and the environment's proxies.
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=_REPORT_TIMEOUT)
+        target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
+        try:
+            connection.connect()
+            with self._interruptible(connection.sock):
+                connection.request("POST", target, body, {"Content-Type": "application/json"})
+                return connection.getresponse().status
+        except (OSError, HTTPException, ValueError):  # gone, senseless, or a host that is no name
+            return None
+        finally:
+            connection.close()
+
+    def _report_all(self, call: PlacedCall, answer: Answer, delay: float) -> None:
+        if answer.outcome and is_http_url(call.notify_url or self.report_url):
+            self.report(call, 0)
+            if not self._stopping.wait(delay):
+                self.report(call, *answer.outcome)
+
+    # Requests
+
+    def _decide(self, headers: Message, content: Any) -> tuple[Answer, bytes, PlacedCall | None]:
+        """Return the answer to a request, its body, and the call if a new one was placed."""
+        try:
+            return self._accept(Sending.read(self.accounts, headers, content))
+        except Refused as refused:
+            return refused.answer, refused.answer.body or b"", None
+
+    def _accept(self, sending: Sending) -> tuple[Answer, bytes, PlacedCall | None]:
+        earlier = self._earlier(sending) if sending.account.duplicate_control else None
+        if self._script:
+            answer = self._script.popleft()
+        else:
+            answers = STEERING.get(sending.number[-4:], (Answer(),))
+            answer = answers[min(self._turns[sending.number], len(answers) - 1)]
+            self._turns[sending.number] += 1
+        mt_num = earlier.mt_num if earlier else str(next(self._mt_nums))
+        placed = None
+        if answer.rings and earlier is None:
+            reached = answer.outcome is None or answer.outcome[0] != 5
+            placed = sending.placed(mt_num, self._clock(), reached=reached)
+            self._calls.append(placed)
+            self._changed.notify_all()
+        if answer.body is not None:
+            return answer, answer.body, placed
+        content: dict[str, object] = {}
+        if answer.mt_num != "absent":
+            content["mtNum"] = int(mt_num) if answer.mt_num == "number" else mt_num
+        if sending.id:
+            content["id"] = sending.id
+        return answer, dumps(content), placed
+
+    def _earlier(self, sending: Sending) -> PlacedCall | None:
+        """Return the call that this repeats, if any; refuse a duplicate under another id."""
+        mine = [call for call in self._calls if call.login == sending.account.login]
+        for call in mine:
+            if sending.id and call.id == sending.id:
+                return call
+        for call in mine:
+            same = (call.number, call.text) == (sending.number, sending.text)
+            if same and self._clock() - call.time < _DUPLICATES:
+                raise Refused(10)
+        return None
+
+    # Threads and connections, so that `stop` finds them
+
+    def _spawn(self, target: Callable[..., None], *arguments: object) -> bool:
+        """Run this in a thread of its own, or return False if the simulator is stopping."""
+        with self._changed:
+            if self._stopping.is_set():
+                return False
+            thread = threading.Thread(target=target, args=arguments, daemon=True)
+            self._threads = [t for t in self._threads if t.is_alive()]
+            thread.start()
+            self._threads.append(thread)
+            return True
+
+    @contextlib.contextmanager
+    def _interruptible(self, connection: socket.socket) -> Iterator[None]:
+        with self._changed:
+            if self._stopping.is_set():
+                raise ConnectionAbortedError("The simulator is stopping.")
+            self._sockets.add(connection)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._sockets.discard(connection)
+
+
+def is_http_url(url: str) -> bool:
+    """Tell whether reports can be posted there."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # a ValueError where it is none
+    except ValueError:
+        return False
+    return (
+        url.isascii() and parts.scheme in ("http", "https") and bool(parts.hostname and port != 0)
+    )
+
+
+def report_date(time: datetime) -> str:
+    """Return a date as reports write it: an offset without a colon."""
+    return time.astimezone(_MOSCOW).strftime("%Y-%m-%dT%H:%M:%S%z")

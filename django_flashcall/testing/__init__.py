@@ -1,0 +1,98 @@
+"""For a site's own tests: calls that nobody gets, their codes, and the contract of backends.
+
+With pytest there are fixtures for all of it (`django_flashcall.pytest_plugin`); with ``manage.py
+test``::
+
+    @testing.capture_calls()
+    class SignupTests(TestCase):
+        def test_signup(self):
+            self.client.post("/phone/", {"phone": "+79161234567"})
+            code = testing.last_code("+79161234567")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.test import override_settings
+from django.test.utils import TestContextDecorator
+
+from .. import phones
+from ..backends import CallRequest
+from ..backends.locmem import outbox
+from ..simulator import Simulator
+from .contract import BackendContract
+from .situations import PlacedCall, Situation
+
+__all__ = [
+    "BackendContract",
+    "PlacedCall",
+    "Situation",
+    "capture_calls",
+    "captured",
+    "last_code",
+    "outbox",
+    "simulated",
+]
+
+LOCMEM = "django_flashcall.backends.locmem.LocmemBackend"
+FLASHINGCALL = "django_flashcall.backends.flashingcall.FlashingCallBackend"
+
+
+def last_code(phone: str) -> str:
+    """Return the code of the newest call to a number in `outbox`.
+
+    Args:
+        phone: the number, in any way a person writes it.
+
+    Raises:
+        LookupError: it was not called.
+    """
+    number = phones.parse(phone)
+    for call in reversed(outbox):
+        if call.phone == number:
+            return str(call.code)
+    called = ", ".join(sorted({call.phone for call in outbox})) or "none"
+    raise LookupError(f"{number} was not called; numbers that were: {called}.")
+
+
+def captured() -> dict[str, Any]:
+    """Return ``FLASHCALL`` as it is, with every backend replaced by the one that fills `outbox`."""
+    aliases = settings.FLASHCALL.get("BACKENDS", {"default": {}})
+    return {**settings.FLASHCALL, "BACKENDS": {alias: {"BACKEND": LOCMEM} for alias in aliases}}
+
+
+def simulated(simulator: Simulator, **options: Any) -> dict[str, Any]:
+    """Return ``FLASHCALL`` as it is, with the simulator as the provider of both channels.
+
+    Args:
+        simulator: a running one. Its first account without `voice` places flash calls, its first
+            one with it voice codes; a channel without an account is not offered.
+        options: further options of the backends, such as ``timeout``.
+    """
+    backends, channels = {}, {}
+    for alias, channel, voice in (("default", "flash_call", False), ("voice", "voice_code", True)):
+        for account in simulator.accounts.values():
+            if account.voice is voice and alias not in backends:
+                access = {
+                    "url": simulator.url,
+                    "login": account.login,
+                    "password": account.password,
+                }
+                backends[alias] = {"BACKEND": FLASHINGCALL, "OPTIONS": {**access, **options}}
+                channels[channel] = [alias]
+    return {**settings.FLASHCALL, "BACKENDS": backends, "CHANNELS": channels}
+
+
+class capture_calls(TestContextDecorator):
+    """Calls go to `outbox`, which is empty at first; for tests, classes of them, and ``with``."""
+
+    def enable(self) -> list[CallRequest]:
+        outbox.clear()
+        self._settings = override_settings(FLASHCALL=captured())
+        self._settings.enable()
+        return outbox
+
+    def disable(self) -> None:
+        self._settings.disable()

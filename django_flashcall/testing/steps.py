@@ -1,0 +1,254 @@
+"""The steps that the cases of the contract are made of, and what their subclass provides."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.test import SimpleTestCase
+
+from ..backends import BaseBackend, CallRequest, Receipt, Report, WebhookRequest
+from ..conf import FLASH_CALL
+from ..exceptions import ProviderError, UnknownOutcome
+from ..reasons import REASONS
+from ..redaction import Secret
+from .situations import REJECTIONS, PlacedCall, Situation
+
+OUTCOMES = ("sent", "delivered", "undelivered")
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What became of one `place_call`."""
+
+    request: CallRequest
+    outcome: Receipt | ProviderError
+    logged: str = field(repr=False)
+
+
+class Steps(SimpleTestCase):
+    """The hooks of `BackendContract`, and what its cases do through them."""
+
+    __test__ = False
+
+    backend_class: ClassVar[type[BaseBackend]]
+    """The class under test."""
+
+    situations: ClassVar[frozenset[Situation]] = frozenset(Situation)
+    """What can happen with this provider. Leave out only what it cannot do by its nature."""
+
+    channel: ClassVar[str] = FLASH_CALL
+    """The channel asked for; subclass once more for another one."""
+
+    code_lengths: ClassVar[Sequence[int]] = (4,)
+    """Numbers of digits that the provider can carry."""
+
+    phone: ClassVar[str] = "+79161234567"
+    """A number that the provider accepts; the cases change its last two digits."""
+
+    report_outcomes: ClassVar[Sequence[str]] = OUTCOMES
+    """Outcomes that the provider's delivery reports tell."""
+
+    drops_repeats: ClassVar[bool] = False
+    """The provider rings once for a reference, however often it is asked, and answers the same."""
+
+    # What the subclass provides
+
+    def options(self) -> dict[str, Any]:
+        """Return ``OPTIONS`` of the backend for the provider as `prepare` has left it.
+
+        Values of `secret_options` have eight characters at least: they are looked for everywhere.
+        """
+        return {}
+
+    def prepare(self, situation: Situation, request: CallRequest) -> None:
+        """Tell the provider what to do, and make it forget what it did.
+
+        Args:
+            situation: one of `situations`.
+            request: what it will be asked for next, to be repeated in an `Situation.ECHO`.
+        """
+        raise NotImplementedError
+
+    def placed(self) -> Sequence[PlacedCall]:
+        """Return the calls placed since `prepare`, oldest first."""
+        raise NotImplementedError
+
+    def report(self, call: PlacedCall, outcome: str) -> WebhookRequest:
+        """Return what the provider sends to report the outcome of a call.
+
+        Needed where the backend has `report_methods`.
+
+        Args:
+            call: a call that it placed.
+            outcome: one of `report_outcomes`.
+        """
+        raise NotImplementedError
+
+    # Steps of the cases
+
+    def _ordinary(self) -> Situation:
+        """Return a situation that the provider can get into."""
+        ordered = (situation for situation in Situation if situation in self.situations)
+        return next(ordered)
+
+    def _request(self, n: int = 67, code: str | None = None) -> CallRequest:
+        length = self.code_lengths[0]
+        if self.backend_class.chooses_code:
+            length, code = len(code or "") or length, ""
+        elif code is None:
+            code = f"{7391 + n * 29:0{length}d}"
+        reference = uuid.uuid4().hex
+        return CallRequest(
+            f"{self.phone[:-2]}{n:02d}", Secret(code), reference, self.channel, length
+        )
+
+    def _backend(self) -> BaseBackend:
+        backend = self.backend_class.build("contract", self.options())
+        self.addCleanup(backend.close)
+        return backend
+
+    def _place(self, situation: Situation, *, code: str | None = None) -> Placing:
+        request = self._request(code=code)
+        self.prepare(situation, request)
+        backend = self._backend()
+        outcome: Receipt | ProviderError
+        with self._logs() as logged:
+            try:
+                outcome = backend.place_call(request)
+            except ProviderError as error:
+                outcome = error
+        return Placing(request, outcome, "\n".join(logged))
+
+    def _fail(self, situation: Situation) -> ProviderError:
+        outcome = self._place(situation).outcome
+        if not isinstance(outcome, ProviderError):
+            self.fail(f"There should be an error, not {outcome!r}.")
+        return outcome
+
+    def _receipt(self, placing: Placing) -> Receipt:
+        if not isinstance(placing.outcome, Receipt):
+            self.fail(f"The provider took the call, and the backend says {placing.outcome!r}.")
+        return placing.outcome
+
+    def _rang_once(self) -> Sequence[PlacedCall]:
+        calls = self.placed()
+        self.assertEqual(len(calls), 1, "The phone rings once.")
+        return calls
+
+    @contextmanager
+    def _logs(self) -> Iterator[list[str]]:
+        """Collect all that is logged, by anyone and at any level."""
+        lines: list[str] = []
+        known = set(vars(logging.makeLogRecord({})))
+
+        class Collector(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                extra = {k: v for k, v in vars(record).items() if k not in known}
+                lines.append(f"{logging.Formatter().format(record)} {record.args!r} {extra!r}")
+
+        root, collector = logging.getLogger(), Collector()
+        level = root.level
+        root.addHandler(collector)
+        root.setLevel(logging.NOTSET)
+        try:
+            yield lines
+        finally:
+            root.setLevel(level)
+            root.removeHandler(collector)
+
+    def _assert_success(self, placing: Placing, call: PlacedCall) -> None:
+        request, receipt = placing.request, self._receipt(placing)
+        self.assertEqual(call.phone, request.phone)
+        self.assertIn(call.reference, ("", request.reference))
+        if call.provider_id:
+            self.assertEqual(receipt.provider_id, call.provider_id)
+        self.assertRegex(receipt.provider_id, r"\A[!-~]{0,64}\Z")
+        if self.backend_class.chooses_code:
+            self.assertIsInstance(receipt.code, Secret)
+            self.assertEqual(receipt.code, call.code)
+            self.assertRegex(call.code, rf"\A[0-9]{{{request.code_length}}}\Z")
+        else:
+            self.assertIsNone(receipt.code)
+            self.assertEqual(call.code, str(request.code))
+
+    def _assert_rejected(self, situation: Situation) -> None:
+        error = self._fail(situation)
+        self.assertIs(type(error), REJECTIONS[situation])
+        self.assertFalse(error.may_have_been_placed, "Certainly no call was placed.")
+        self.assertEqual(list(self.placed()), [])
+
+    def _assert_unknown(self, situation: Situation) -> None:
+        error = self._fail(situation)
+        self.assertIsInstance(error, UnknownOutcome)
+        self.assertTrue(error.may_have_been_placed)
+        self._rang_once()
+
+    def _assert_silent(self, placing: Placing) -> None:
+        outcome = placing.outcome
+        shown = [repr(placing.request), repr(outcome), str(outcome), placing.logged]
+        if isinstance(outcome, ProviderError):
+            self.assertIsNone(outcome.__cause__, "Raise outside of any except block.")
+            self.assertIsNone(outcome.__context__, "Raise outside of any except block.")
+            shown += [repr(vars(outcome)), "".join(traceback.format_exception(outcome))]
+            frames = list(traceback.walk_tb(outcome.__traceback__))
+            # The first is ours, which knows the request; the debug page shows locals of the others.
+            shown += [repr(frame.f_locals) for frame, _ in frames[1:]]
+        codes = {str(placing.request.code), *(call.code for call in self.placed())}
+        self._assert_no_secret(*shown, codes=codes)
+
+    def _assert_no_secret(self, *shown: str, codes: Iterable[str] = ()) -> None:
+        options = self.options()
+        for name in self.backend_class.secret_options:
+            secret = options.get(name)
+            if secret:
+                self.assertGreaterEqual(len(secret), 8, f"{name!r} could stand there by chance.")
+                self.assertFalse(any(secret in text for text in shown), f"{name!r} is shown.")
+        for code in filter(None, codes):
+            self.assertFalse(any(shows(text, code) for text in shown), "A code is shown.")
+
+    def _assert_refused(self, options: Mapping[str, Any], name: str) -> None:
+        found = self.backend_class.check_options("contract", options)
+        self.assertTrue(any(each.is_serious() and repr(name) in each.msg for each in found), found)
+        self._assert_helpful(found)
+        with self.assertRaises(ImproperlyConfigured) as caught:
+            self.backend_class.build("contract", options)
+        self._assert_no_secret(str(caught.exception))
+
+    def _assert_helpful(self, found: Sequence[checks.CheckMessage]) -> None:
+        for message in found:
+            self.assertTrue(message.hint, "A check says what to do.")
+            self.assertTrue(message.id, "A check has an id.")
+            self._assert_no_secret(repr(message))
+
+    def _assert_fits(self, report: Report) -> None:
+        """The fields of a report can be stored and shown as they are."""
+        self.assertEqual(report.backend, "contract")
+        self.assertIn(report.outcome, OUTCOMES)
+        self.assertIn(report.error_code, ("", *REASONS))
+        self.assertTrue(report.provider_id or report.reference)
+        for text in (report.provider_id, report.reference):
+            self.assertRegex(text, r"\A[!-~]{0,64}\Z")
+        self.assertRegex(report.mcc_mnc, r"\A([0-9]{5,6})?\Z")
+        if report.provider_code is not None:
+            self.assertIs(type(report.provider_code), int)
+            self.assertLess(abs(report.provider_code), 2**31)
+        if report.price is not None:
+            self.assertIsInstance(report.price, Decimal)
+            self.assertTrue(0 <= report.price < 10**8)
+        for date in (report.submitted_at, report.done_at):
+            self.assertTrue(date is None or date.tzinfo is not None, "Dates have a zone.")
+
+
+def shows(text: str, code: str) -> bool:
+    """Tell whether a code stands in a text by itself, not as a part of a longer number."""
+    return re.search(rf"(?<!\d){re.escape(code)}(?!\d)", text) is not None

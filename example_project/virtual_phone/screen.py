@@ -1,0 +1,67 @@
+"""What the virtual phone shows: the calls of the simulated provider, as people see them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import phonenumbers
+from django.conf import settings
+from django.utils import timezone
+
+FLASH_CALL_RINGS = timedelta(seconds=7)  # a provider hangs up after the second or third ring
+VOICE_CODE_RINGS = timedelta(seconds=25)  # as long as a person may need to pick up
+CALLS_SHOWN = 5
+
+_without_proxies = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class ShownCall:
+    """One call: `caller` and then `code`, which is empty where it is spoken instead."""
+
+    id: str
+    caller: str
+    code: str
+    to: str
+    spoken: str
+    reached: bool
+    rings: bool
+
+    @classmethod
+    def read(cls, call: dict[str, Any], now: datetime) -> ShownCall:
+        """Make one of what the simulator tells of a call."""
+        code = "" if call["voice"] else call["code"]
+        age = now - datetime.fromisoformat(call["time"])
+        ringing = VOICE_CODE_RINGS if call["voice"] else FLASH_CALL_RINGS
+        return cls(
+            id=call["mtNum"],
+            caller=_grouped(call["calling_number"].removesuffix(code)),
+            code=code,
+            to=phonenumbers.format_number(
+                phonenumbers.parse(call["number"]), phonenumbers.PhoneNumberFormat.INTERNATIONAL
+            ),
+            spoken=call["spoken"],
+            reached=call["reached"],
+            rings=call["reached"] and age < ringing,
+        )
+
+
+def screen() -> dict[str, Any]:
+    """Return the context of ``virtual_phone/screen.html``."""
+    try:
+        with _without_proxies.open(f"{settings.PROVIDER}calls", timeout=5) as answer:
+            found = json.load(answer)
+    except OSError:
+        return {"is_off": True}
+    now = timezone.now()
+    calls = [ShownCall.read(call, now) for call in found[:CALLS_SHOWN]]
+    return {"calls": calls, "incoming": calls[0] if calls and calls[0].rings else None}
+
+
+def _grouped(number: str) -> str:
+    """Write the Russian number that the simulator calls from as a phone does, the code apart."""
+    return " ".join(filter(None, (number[:2], number[2:5], number[5:8], number[8:])))

@@ -1,0 +1,13 @@
+from typing import Any
+
+from django import template
+
+from ..screen import screen
+
+register = template.Library()
+
+
+@register.inclusion_tag("virtual_phone/phone.html")
+def virtual_phone() -> dict[str, Any]:
+    """The phone, beside any page."""
+    return screen()

@@ -1,0 +1,83 @@
+"""What a site does with the app; a line that must not pass the type checker says so."""
+
+from typing import Any, assert_type
+from uuid import UUID
+
+from django import forms
+from django.contrib.auth.models import User
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from rest_framework import serializers
+from rest_framework.permissions import BasePermission
+from rest_framework.views import APIView
+
+from django_flashcall import services, signals
+from django_flashcall.decorators import phone_verified_required
+from django_flashcall.exceptions import Cooldown, FlashcallError, WrongCode
+from django_flashcall.forms import PhoneField, VerifiedPhoneMixin
+from django_flashcall.models import Call, Phone, Verification
+from django_flashcall.rest_framework.permissions import HasVerifiedPhone
+from django_flashcall.rest_framework.serializers import PhoneTokenField
+
+
+class OrderForm(VerifiedPhoneMixin, forms.Form):
+    friend = PhoneField(required=False)
+
+
+class OrderSerializer(serializers.Serializer[Any]):
+    phone_token = PhoneTokenField(purpose="order")
+
+
+class OrderAPI(APIView):
+    permission_classes: list[type[BasePermission]] = [HasVerifiedPhone]
+
+
+@phone_verified_required
+def order(request: HttpRequest, number: int) -> HttpResponse:
+    return HttpResponse(f"Order {number}.")
+
+
+assert_type(order(HttpRequest(), 1), HttpResponse)
+order(HttpRequest(), "one")  # type: ignore[arg-type]
+
+
+@receiver(signals.phone_verified)
+def thank(verification: Verification, **kwargs: Any) -> None:
+    print(verification.phone.masked)
+
+
+def call(phone: str, ip: str) -> UUID | int:
+    try:
+        verification = services.start(phone, purpose="order", ip=ip)
+    except Cooldown as error:
+        assert_type(error.retry_after, int | None)
+        return error.retry_after or 60
+    except FlashcallError as error:
+        assert_type(error.error_code, str)
+        assert_type(error.field, str | None)
+        raise
+    assert_type(verification, Verification)
+    assert_type(verification.newest_call, Call)
+    assert_type(verification.channels, list[str])
+    return verification.pk
+
+
+def finish(id: UUID, code: str, user: User) -> str:
+    verification = services.find(id, user=user)
+    try:
+        token = services.check(verification, code)
+    except WrongCode as error:
+        assert_type(error.attempts_left, int | None)
+        raise
+    assert_type(token, str)
+    phone = services.redeem(token, purpose="order", user=user)
+    assert_type(phone, Phone)
+    return phone.number
+
+
+def mistakes(verification: Verification) -> None:
+    services.start(79161234567)  # type: ignore[arg-type]
+    services.start("+79161234567", "voice_code")  # type: ignore[call-arg]
+    services.check(verification)  # type: ignore[call-arg]
+    services.check(verification, 1234)  # type: ignore[arg-type]
+    services.begin("+79161234567")  # type: ignore[attr-defined]
