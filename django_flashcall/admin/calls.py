@@ -104,7 +104,7 @@ class CallAdmin(HistoryAdmin):
     def network_name(self, call: Call) -> str:
         return shown.network(call)
 
-    @admin.display(description=_("answered in"))
+    @admin.display(description=_("took"))
     def provider_took(self, call: Call) -> str:
         return duration(call.took)
 

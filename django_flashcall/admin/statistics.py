@@ -201,7 +201,7 @@ def _outcomes(groups: Iterable[statistics.Group]) -> list[Cell]:
 
 
 def _moment(start: datetime, *, hourly: bool) -> str:
-    return f"{start:%H:%M}" if hourly else formats.date_format(start, "MONTH_DAY_FORMAT")
+    return f"{start:%H:%M}" if hourly else formats.date_format(start, "j M")
 
 
 def _count(number: int) -> Cell:
