@@ -6,16 +6,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext, ngettext_lazy
 
 from .redaction import plain_text
 
+MINUTE = 60
+HOUR = 60 * MINUTE
+
 RETRY_AFTER_UNKNOWN = 60
 """Seconds told to wait where nothing says when the next start is permitted."""
+
+
+def waiting_time(seconds: int) -> str:
+    """Return a time to wait as people say it, rounded up: ``43 seconds``, ``25 minutes``."""
+    if seconds < 2 * MINUTE:
+        return ngettext("%d second", "%d seconds", seconds) % seconds
+    if seconds < 2 * HOUR:
+        minutes = math.ceil(seconds / MINUTE)
+        return ngettext("%d minute", "%d minutes", minutes) % minutes
+    hours = math.ceil(seconds / HOUR)
+    return ngettext("%d hour", "%d hours", hours) % hours
 
 
 class FlashcallError(Exception):
@@ -102,12 +117,25 @@ class Cooldown(FlashcallError):
     message = _("This number was called a moment ago. Wait a little, then ask for another call.")
 
 
-class TooManyCalls(FlashcallError):
+class LimitReached(FlashcallError):
+    """A limit is used up; the words say when it is worth coming back."""
+
+    status_code = 429
+    message_with_wait: ClassVar[str | Promise]
+    """The message, with ``%(wait)s`` in the place of a time such as "25 minutes"."""
+
+    def __str__(self) -> str:
+        if self.retry_after is None or "message" in vars(self):  # somebody chose other words
+            return super().__str__()
+        return str(self.message_with_wait) % {"wait": waiting_time(self.retry_after)}
+
+
+class TooManyCalls(LimitReached):
     """A limit of calls is used up, or the number waits after too many wrong codes."""
 
     error_code = "too_many_calls"
-    status_code = 429
     message = _("Too many calls. Try again later.")
+    message_with_wait = _("Too many calls. Try again in %(wait)s.")
 
 
 class ChallengeRequired(FlashcallError):
@@ -166,13 +194,13 @@ class WrongCode(FlashcallError):
         super().__init__(message, attempts_left=attempts_left)
 
 
-class TooManyAttempts(FlashcallError):
+class TooManyAttempts(LimitReached):
     """No attempts are left, or the number or the address waits after too many wrong codes."""
 
     error_code = "too_many_attempts"
-    status_code = 429
     field = "code"
     message = _("Too many wrong codes. Wait a little, then start again.")
+    message_with_wait = _("Too many wrong codes. Start again in %(wait)s.")
 
 
 class VerificationExpired(FlashcallError):

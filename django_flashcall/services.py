@@ -397,7 +397,8 @@ def _refusal(
             )
         case _:
             refusal = TooManyCalls(
-                retry_after=limits.retry_after(verification.phone, source, timezone.now())
+                _("There are no more calls for this code. Type it, or start again."),
+                retry_after=limits.retry_after(verification.phone, source, timezone.now()),
             )
     if on_form:
         refusal.field = None

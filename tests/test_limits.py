@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from django_flashcall import refusals, services, signals
 from django_flashcall.exceptions import TooManyAttempts, TooManyCalls, WrongCode
@@ -291,3 +291,22 @@ class TestChallenge:
             (201, None),
             (429, "too_many_calls"),
         ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "russian"),
+    [
+        (1, "1 second", "1 секунду"),
+        (43, "43 seconds", "43 секунды"),
+        (120, "2 minutes", "2 минуты"),
+        (1441, "25 minutes", "25 минут"),
+        (7200, "2 hours", "2 часа"),
+        (75_601, "22 hours", "22 часа"),
+    ],
+)
+def test_people_are_told_when_to_come_back(seconds, english, russian):
+    error = TooManyCalls(retry_after=seconds)
+    assert str(error) == f"Too many calls. Try again in {english}."
+    assert str(TooManyAttempts(retry_after=seconds)).endswith(f"Start again in {english}.")
+    with translation.override("ru"):
+        assert str(error) == f"Слишком много звонков. Попробуйте через {russian}."

@@ -376,7 +376,8 @@ def test_no_calls_left(client, configure):
     later(61)
     assert "another call" not in words(client.get(check))
     client.post(f"{check}resend/")
-    assert errors(client.get(check)) == {"__all__": ["Too many calls. Try again later."]}
+    said = "There are no more calls for this code. Type it, or start again."
+    assert errors(client.get(check)) == {"__all__": [said]}
 
 
 @pytest.mark.parametrize("action", ["resend/", "cancel/"])
