@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from django_flashcall.simulator import Account, Simulator
 
 from .demo import Demo, running_demo
 
 PROVIDER_PASSWORD = "pa55word-of-the-site"
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    """A request in Russian leaves its thread in Russian, for the tests that follow it."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext
 
 from django_flashcall.models import Call, Phone
 
@@ -12,16 +13,26 @@ NUMBER = "+79161234567"
 PASSWORD = "correct horse 9"
 
 
+def word(page, text):
+    """Return a text in the language of the page that is open."""
+    with translation.override(page.locator("html").get_attribute("lang")):
+        return gettext(text)
+
+
+def press(page, name):
+    page.get_by_role("button", name=word(page, name)).click()
+
+
 def start(page, site, number=NUMBER, path="signup/"):
     """Ask for a call, and come to the page that the code is typed into."""
     page.goto(site + path)
-    page.get_by_label("Phone number").fill(number)
-    page.get_by_role("button", name="Call me").click()
+    page.get_by_label(word(page, "Phone number")).fill(number)
+    press(page, "Call me")
     page.locator("[name=code]").wait_for()
 
 
 def code_field(page):
-    return page.get_by_label("Code", exact=True)
+    return page.get_by_label(word(page, "Code"), exact=True)
 
 
 def wrong(code):
@@ -29,9 +40,9 @@ def wrong(code):
 
 
 def fill_signup(page, name="ann"):
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Email").fill(f"{name}@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("[name=username]").fill(name)
+    page.locator("[name=email]").fill(f"{name}@example.com")
+    page.get_by_label(word(page, "Password")).fill(PASSWORD)
 
 
 def later(seconds):

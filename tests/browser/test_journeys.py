@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from django_flashcall.models import Call, Phone, Verification
 from tests.test_provider import ANSWERS, number
 
-from .steps import NUMBER, PASSWORD, code_field, fill_signup, later, start, wrong
+from .steps import NUMBER, PASSWORD, code_field, fill_signup, later, press, start, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,22 +52,25 @@ def test_by_keyboard_alone(visit, site, provider):
     page = visit()
     keyboard = page.keyboard
     page.goto(f"{site}signup/")
+    expect(page.locator("[name=phone]")).to_be_focused()
     keyboard.type("9161234567")
     keyboard.press("Enter")
-    page.locator("[name=code]").wait_for()
+    expect(code_field(page)).to_be_focused()
     keyboard.type(wrong(provider.last_call(NUMBER).code))
     expect(page.get_by_text("Wrong code. 2 attempts left.")).to_be_visible()
     expect(code_field(page)).to_be_focused()
     later(61)
     page.reload()
+    expect(code_field(page)).to_be_focused()
     keyboard.press("Tab")
     expect(page.get_by_role("button", name="Confirm")).to_be_focused()
     keyboard.press("Tab")
     expect(page.get_by_role("button", name="Call again")).to_be_focused()
     keyboard.press("Enter")
     expect(page.get_by_role("button", name="Call again")).to_be_disabled()
+    expect(code_field(page)).to_be_focused()
     keyboard.type(provider.last_call(NUMBER).code)
-    page.get_by_label("Username").wait_for()
+    expect(page.get_by_label("Username")).to_be_focused()
     keyboard.type("ann")
     keyboard.press("Tab")
     keyboard.type("ann@example.com")
@@ -79,21 +82,19 @@ def test_by_keyboard_alone(visit, site, provider):
 
 def test_in_russian(visit, site, provider):
     page = visit(locale="ru-RU")
-    page.goto(f"{site}signup/")
-    for fields in (
-        {"phone": NUMBER},
-        {},
-        {"username": "ann", "email": "ann@example.com", "password": PASSWORD},
-    ):
-        expect(page.locator("html")).to_have_attribute("lang", "ru")
-        for name, value in fields.items():
-            page.locator(f"[name={name}]").fill(value)
-        if fields:
-            page.locator("form:has([autofocus]) button[type=submit]").click()
-        else:
-            page.locator("[name=code]").fill(provider.last_call(NUMBER).code)
-            page.locator("[name=username]").wait_for()
+    start(page, site, "8 (916) 123-45-67")
+    expect(page.locator("html")).to_have_attribute("lang", "ru")
+    heading = "Введите последние 4 цифры номера, с которого звонят"
+    expect(page.locator("h1")).to_have_text(heading)
+    code = provider.last_call(NUMBER).code
+    code_field(page).fill(wrong(code))
+    expect(page.get_by_text("Неверный код. Осталось 2 попытки.")).to_be_visible()
+    code_field(page).fill(code)
+    page.get_by_role("heading", name="Создайте учётную запись").wait_for()
+    fill_signup(page)
+    press(page, "Create account")
     page.wait_for_url("**/done/")
+    expect(page.locator("h1")).to_have_text("Ваш номер подтверждён")
     assert Phone.objects.get().owner.username == "ann"
 
 

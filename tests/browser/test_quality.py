@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_flashcall.models import Call, Verification
 from tests.test_provider import number
 
-from .steps import NUMBER, code_field, fill_signup, later, start, wrong
+from .steps import NUMBER, code_field, fill_signup, later, press, start, word, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,12 +25,12 @@ def states(page, site, provider):
     """Go through the pages; say the name of each state that is reached."""
     page.goto(site)
     yield "start"
-    page.get_by_label("Phone number").fill("12")
-    page.get_by_role("button", name="Call me").click()
+    page.locator("[name=phone]").fill("12")
+    press(page, "Call me")
     page.locator(".errorlist").wait_for()
     yield "start, not a number"
-    page.get_by_label("Phone number").fill(number(9902))
-    page.get_by_role("button", name="Call me").click()
+    page.locator("[name=phone]").fill(number(9902))
+    press(page, "Call me")
     page.get_by_role("alert").wait_for()
     yield "start, no calls now"
     start(page, site)
@@ -42,25 +42,25 @@ def states(page, site, provider):
     Call.objects.update(status="undelivered", error_code="busy")
     page.reload()
     yield "check, not delivered"
-    page.get_by_role("button", name="Say the code by voice").click()
-    page.get_by_text("Type the code you hear").first.wait_for()
+    press(page, "Say the code by voice")
+    page.get_by_text(word(page, "Type the code you hear")).first.wait_for()
     yield "check, by voice"
     # As without JavaScript, or from a window that knows of no wait.
-    again = page.get_by_role("button", name="Call again")
+    again = page.get_by_role("button", name=word(page, "Call again"))
     again.evaluate("button => { button.disabled = false; button.click(); }")
     page.get_by_role("alert").wait_for()
     yield "check, too soon"
     code_field(page).fill(provider.last_call(NUMBER).code)
-    page.get_by_label("Username").wait_for()
+    page.locator("[name=username]").wait_for()
     yield "signup"
     fill_signup(page)
-    page.get_by_label("Password").fill("123")
-    page.get_by_role("button", name="Create account").click()
+    page.locator("[name=password]").fill("123")
+    press(page, "Create account")
     page.locator(".errorlist").wait_for()
     yield "signup, a bad password"
     fill_signup(page)
-    page.get_by_role("button", name="Create account").click()
-    page.get_by_text("Your number is verified").first.wait_for()
+    press(page, "Create account")
+    page.get_by_text(word(page, "Your number is verified")).first.wait_for()
     yield "done"
     page.context.clear_cookies()
     start(page, site, number(9925))
@@ -79,9 +79,11 @@ def states(page, site, provider):
     yield "not found"
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_every_page(visit, site, provider, scheme, width):
-    page = visit(color_scheme=scheme, viewport={"width": width, "height": 740})
+@pytest.mark.parametrize(
+    ("scheme", "width", "locale"), [("light", 1280, "en-US"), ("dark", 360, "ru-RU")]
+)
+def test_every_page(visit, site, provider, scheme, width, locale):
+    page = visit(color_scheme=scheme, locale=locale, viewport={"width": width, "height": 740})
     axe = Axe()
     names = []
     for name in states(page, site, provider):
