@@ -22,16 +22,14 @@ from django.db.models import (
     F,
     FloatField,
     Func,
-    Min,
     Q,
     QuerySet,
     Sum,
     Value,
 )
-from django.db.models.functions import Floor, Greatest, Left, Ln, TruncDay, TruncHour
+from django.db.models.functions import Floor, Greatest, Ln, TruncDay, TruncHour
 from django.utils import timezone
 
-from . import phones
 from .models import Call, Verification
 
 PERIODS = ("day", "week", "month")
@@ -39,9 +37,6 @@ DAYS = {"day": 1, "week": 7, "month": 30}
 
 CLASS_WIDTH = 1.02
 """How much longer the longest answer of a class is than its shortest."""
-
-COUNTRY_CHARACTERS = 5
-"""Of a number, its plus included, that tell its country: shared codes need three digits more."""
 
 
 @dataclass(slots=True)
@@ -165,10 +160,7 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
         for row in calls.exclude(mcc_mnc="").values("mcc_mnc").annotate(**_SUMS)
     )
     found.countries = _grouped(
-        (phones.country(row["example"]), row)
-        for row in calls.annotate(beginning=Left("phone__number", COUNTRY_CHARACTERS))
-        .values("beginning")
-        .annotate(example=Min("phone__number"), **_SUMS)
+        (row["country"], row) for row in calls.values("country").annotate(**_SUMS)
     )
     return found
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_flashcall import statistics
+from django_flashcall import phones, statistics
 from django_flashcall.models import Call, Phone, Verification
 
 from .operators import VIEW, operator, url
@@ -42,6 +42,7 @@ def happened(at, number="+79161234567", *, verified=False, took=200, **values):
         phone=phone,
         channel="flash_call",
         backend="default",
+        country=phones.country(number),
         created_at=at,
         answered_at=None if took is None else at + timedelta(milliseconds=took),
         **{"status": "delivered", **values},

@@ -64,9 +64,10 @@ def measure_all(calls: int) -> None:
     number = call.phone.number
     typed = f"8 ({number[2:5]}) {number[5:8]}-{number[8:10]}-{number[10:]}"
     day = f"{call.created_at:created_at__year=%Y&created_at__month=%-m&created_at__day=%-d}"
+    further = min(150, calls // 100)
     pages = {
         "list": ("call/", "call/"),
-        "a page of the list further on": ("call/?p=150", "call/?p=150"),
+        "a page of the list further on": (f"call/?p={further}",) * 2,
         "filter: status": ("call/?status__exact=rejected", "call/?status__exact=rejected"),
         "filter: status and backend": (
             "call/?status__exact=unknown&backend=voice",

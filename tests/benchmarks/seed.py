@@ -38,9 +38,10 @@ JOIN (SELECT id, row_number() OVER (ORDER BY id) AS n FROM django_flashcall_phon
 CALLS = """
 INSERT INTO django_flashcall_call
     (verification_id, phone_id, channel, backend, reference, status, error_code, provider_id,
-     provider_code, provider_message, must_mend, mcc_mnc, price, code_digest, network, is_test,
-     created_at, answered_at)
-SELECT id, phone_id, channel, CASE WHEN channel = 'voice_code' THEN 'voice' ELSE 'default' END,
+     provider_code, provider_message, must_mend, mcc_mnc, price, code_digest, prefix, country,
+     network, wide_network, is_test, created_at, answered_at)
+SELECT verification.id, phone_id, channel,
+       CASE WHEN channel = 'voice_code' THEN 'voice' ELSE 'default' END,
        md5('call' || n)::uuid, status,
        CASE status WHEN 'undelivered'
                    THEN (ARRAY['busy', 'absent_subscriber', 'failure'])[1 + n %% 3]
@@ -52,16 +53,18 @@ SELECT id, phone_id, channel, CASE WHEN channel = 'voice_code' THEN 'voice' ELSE
        CASE WHEN status IN ('delivered', 'undelivered')
             THEN (ARRAY['25001', '25002', '25020', '25099', '40102'])[1 + n %% 5] ELSE '' END,
        CASE WHEN status = 'delivered' THEN 0.45 END,
-       '', host(ip), false, created_at,
+       '', left(number, -4), CASE WHEN number LIKE '+7701%%' THEN 'KZ' ELSE 'RU' END,
+       host(ip), '', false, verification.created_at,
        -- Most answers come within a quarter of a second, some take seconds.
-       created_at + make_interval(secs => exp(
+       verification.created_at + make_interval(secs => exp(
            -1.4 + 0.6 * sqrt(-2 * ln(random() + 1e-9)) * cos(6.28 * random())))
 FROM (SELECT *, CASE WHEN n %% 100 < 72 THEN 'delivered' WHEN n %% 100 < 82 THEN 'undelivered'
                      WHEN n %% 100 < 94 THEN 'sent' WHEN n %% 100 < 98 THEN 'rejected'
                      ELSE 'unknown' END AS status
       FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n
             FROM django_flashcall_verification) AS numbered) AS verification
-ORDER BY created_at
+JOIN django_flashcall_phone AS phone ON phone.id = phone_id
+ORDER BY verification.created_at
 """
 
 REPORTS = """
@@ -72,8 +75,9 @@ FROM django_flashcall_call WHERE status IN ('delivered', 'undelivered')
 """
 
 ATTEMPTS = """
-INSERT INTO django_flashcall_attempt (verification_id, "right", ip, created_at)
-SELECT id, verified_at IS NOT NULL, ip, created_at + interval '40 seconds'
+INSERT INTO django_flashcall_attempt
+    (verification_id, "right", ip, network, wide_network, created_at)
+SELECT id, verified_at IS NOT NULL, ip, host(ip), '', created_at + interval '40 seconds'
 FROM django_flashcall_verification
 """
 
