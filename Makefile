@@ -44,11 +44,11 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo: .venv/bin/python setup.cfg
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[openapi]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $@
 
 .venv/test: .venv/bin/python setup.cfg
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,openapi,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,demo,docs]'
 	touch $@
 
 .venv/docs: .venv/test

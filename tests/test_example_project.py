@@ -158,3 +158,11 @@ SCREEN = """
 from django.test import Client
 print(Client().get("/virtual-phone/").text)
 """
+
+
+def test_the_api_is_described(demo):
+    schema = requests.get(f"{demo.site}api/schema/?format=json").json()
+    assert "/api/verifications/{id}/check/" in schema["paths"]
+    page = requests.get(f"{demo.site}api/swagger/")
+    assert page.status_code == 200
+    assert "script-src" not in page.headers["Content-Security-Policy"]

@@ -10,7 +10,7 @@ def content_security_policy(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response["Content-Security-Policy"] = "default-src 'self'"
+        response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
         return response
 
     return middleware

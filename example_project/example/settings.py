@@ -17,6 +17,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",  # the description of the API,
+    "drf_spectacular_sidecar",  # and the page that shows it
     "django_flashcall",
     "example",
     "virtual_phone",  # of the demo: it shows what the simulated provider "calls"
@@ -45,6 +47,14 @@ FLASHCALL = {
     "CALLS_PER_PREFIX": "200/hour",
     "FAILURES_PER_IP": "200/day",
     "FRAUD_GUARD": "record",
+}
+
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "django-flashcall",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",
 }
 
 MIDDLEWARE = [

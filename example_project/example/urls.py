@@ -3,6 +3,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView
 
 from django_flashcall.views import StartView
 
@@ -17,6 +18,8 @@ urlpatterns = [
     path("profile/phone/", views.change_phone, name="change-phone"),
     path("api/", include("django_flashcall.rest_framework.urls")),
     path("api/docs/", views.api, name="api"),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/swagger/", views.Swagger.as_view(url_name="schema"), name="swagger"),
     path("language/", include("django.conf.urls.i18n")),
     path("favicon.ico", RedirectView.as_view(url=static("example/icon.svg"))),
     path("admin/", admin.site.urls),

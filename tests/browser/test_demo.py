@@ -176,6 +176,13 @@ def test_the_page_of_the_api(visit, site):
     expect(answers.nth(2)).to_contain_text('"username": "ann"')
 
 
+def test_swagger(visit, site):
+    page = visit()
+    page.goto(f"{site}api/docs/")
+    page.get_by_role("link", name="Swagger").click()
+    page.get_by_text("/api/verifications/{id}/check/").wait_for()
+
+
 def test_russian(visit, site):
     page = visit(locale="ru")
     page.goto(site)
