@@ -470,7 +470,7 @@ class GuardDecision(models.Model):
         COUNTRY = "country", _("country")
         OPERATOR = "operator", _("operator")
 
-    scope = models.CharField(_("of what"), max_length=16, choices=Scope.choices)
+    scope = models.CharField(_("kind"), max_length=16, choices=Scope.choices)
     value = models.CharField(_("which"), max_length=43)
     day = models.DateField(_("day"))
     denied = models.BooleanField(_("calls refused"))

@@ -32,10 +32,8 @@ class GuardDecisionAdmin(HistoryAdmin):
         "scope",
         "named",
         "decision",
-        "unverified",
-        "allowed",
-        "honest",
-        "count",
+        "figures",
+        "applied",
         "overruled",
     )
     list_filter = ("scope", "denied")
@@ -74,6 +72,14 @@ class GuardDecisionAdmin(HistoryAdmin):
         if decision.overruled_at:
             return badge("good", _("overruled"))
         return badge("refused", _("refused")) if decision.denied else badge("doubt", _("reported"))
+
+    @admin.display(description=_("not completed / usual / honest"))
+    def figures(self, decision: GuardDecision) -> str:
+        return f"{decision.unverified} / {decision.allowed} / {decision.honest}"
+
+    @admin.display(description=_("times"))
+    def applied(self, decision: GuardDecision) -> int:
+        return decision.count
 
     @admin.display(description=_("overruled"))
     def overruled(self, decision: GuardDecision) -> str:
