@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -49,14 +48,11 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
     ]
 
 
-def prune(
-    before: datetime, *, progress: Callable[[Counter[str]], None] | None = None
-) -> Counter[str]:
+def prune(before: datetime) -> Counter[str]:
     """Delete what is older than a moment, in batches, each in a transaction of its own.
 
     Args:
         before: everything that began earlier goes.
-        progress: called after each batch with what went so far.
 
     Returns:
         how many rows of each model went, by its label.
@@ -68,6 +64,4 @@ def prune(
             gone.update(by_model)
             if not number:
                 break
-            if progress:
-                progress(gone)
     return gone
