@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from . import phones
-from .conf import FLASH_CALL, VOICE_CODE, conf
+from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
 
 LONGEST_RANGE = 9
 """Characters of a prefix, the plus included, that may be shown: a longer one is a number's own."""
@@ -93,6 +93,9 @@ class Verification(models.Model):
         REDEEMED = "redeemed", _("redeemed")
 
     EXPIRED = "expired"
+
+    stopped: Collection[str] = ()
+    """Channels that a rule stops, as far as somebody looked: `Call.newest` does."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     phone = models.ForeignKey(
@@ -184,7 +187,7 @@ class Verification(models.Model):
         purpose = conf.PURPOSES.get(self.purpose)
         if purpose is None or not (self.is_pending and self.calls_left):
             return []
-        return list(conf.channels_for(purpose))
+        return [name for name in conf.channels_for(purpose) if name not in self.stopped]
 
     @property
     def resend_at(self) -> datetime | None:
@@ -290,13 +293,15 @@ class Call(models.Model):
             placed: leave out calls that were certainly not placed.
             beside: expressions to evaluate in the same statement, by the names of attributes.
         """
-        calls = cls.objects.annotate(**(beside or {})).filter(verification=verification)
+        stops = {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
+        calls = cls.objects.annotate(**stops, **(beside or {})).filter(verification=verification)
         calls = calls.select_related("verification__phone")
         if placed:
             calls = calls.exclude(status=cls.Status.REJECTED)
         call: Call | None = calls.order_by("-pk").first()
         if call is not None and not placed:
             call.verification.newest_call = call
+            call.verification.stopped = [n for n in CHANNELS if getattr(call, f"stops_{n}")]
         return call
 
 

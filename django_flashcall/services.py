@@ -91,7 +91,8 @@ def start(
     now = timezone.now()
     source = visitors.source(ip)
     with _refusals(number, source, now):
-        channel = _channel(channel, serves, _stopped(number))
+        stopped = _stopped(number)
+        channel = _channel(channel, serves, stopped)
     # Read outside the transaction, which then begins with a write: SQLite refuses to turn a
     # transaction that has read into one that writes while another writes.
     row = Phone.objects.filter(number=number).first() or Phone(number=number)
@@ -115,6 +116,7 @@ def start(
             created_at=now,
             expires_at=now + timedelta(seconds=serves.code_ttl),
         )
+        verification.stopped = stopped
         call, code = _queue(verification, channel, source, now)
     refusals.watch_budget(reservation.spent, now)
     calls.place(call, code, reservation.before)
@@ -148,7 +150,8 @@ def resend(
     now = timezone.now()
     source = visitors.source(ip)
     with _refusals(number, source, now):
-        channel = _channel(channel or verification.channel, serves, _stopped(number))
+        stopped = _stopped(number)
+        channel = _channel(channel or verification.channel, serves, stopped)
         if number not in conf.TEST_NUMBERS:
             fraud.check(verification.phone, source, now, verification.user)
     with _refusals(number, source, now), _counting():
@@ -156,6 +159,7 @@ def resend(
         resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
         if resent:
             verification.refresh_from_db(from_queryset=_with_phone())
+            verification.stopped = stopped
             reservation = limits.reserve(verification.phone, source, now)
             call, code = _queue(verification, channel, source, now)
     if not resent:

@@ -74,6 +74,18 @@ class TestStoppedChannel:
         rule("deny", channel="flash_call")
         assert services.start(NUMBER).channel == "voice_code"
 
+    def test_it_is_not_offered_any_more(self, provider, api):
+        verification = services.start(NUMBER)
+        path = f"/api/verifications/{verification.pk}/"
+        assert api.get(path).json()["channels"] == ["flash_call", "voice_code"]
+        rule("deny", channel="voice_code")
+        assert api.get(path).json()["channels"] == ["flash_call"]
+
+    def test_nor_by_the_answer_to_the_start(self, provider, api):
+        rule("deny", channel="flash_call")
+        answer = api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        assert answer.json()["channels"] == ["voice_code"]
+
     def test_both(self, provider):
         rule("deny", channel="flash_call")
         stop = rule("deny", channel="voice_code")
