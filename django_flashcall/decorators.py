@@ -1,4 +1,4 @@
-"""Views for those in whose account has a verified phone number."""
+"""Decorators for views."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required, user_passes_test
+from django.db import connections, transaction
 from django.utils.decorators import method_decorator
 
 from . import services
@@ -28,3 +29,13 @@ class PhoneVerifiedRequiredMixin:
     @method_decorator(phone_verified_required)
     def dispatch(self, *args: Any, **kwargs: Any) -> Any:
         return super().dispatch(*args, **kwargs)  # type: ignore[misc]
+
+
+def non_atomic(view: View) -> View:
+    """Run a view outside ``ATOMIC_REQUESTS``, on every database, so that an error undoes no count.
+
+    For views of your own that call `services.start`, `resend` or `check`.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view

@@ -11,11 +11,12 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from . import codes, phones, services, sessions
+from . import phones, services, sessions
 from .conf import FLASH_CALL, VOICE_CODE, conf
 from .exceptions import FlashcallError, InvalidCode, InvalidPhone, InvalidToken
 from .models import Phone, Verification
 from .redaction import Secret
+from .verification import codes
 
 CHANNEL_WORDS = {
     FLASH_CALL: _("Missed call: the code is the end of its number"),

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import router, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import calls, codes, fraud, limits, phones, refusals, rules, signals, tokens, visitors
+from . import phones, signals
 from .conf import Purpose, conf
+from .delivery.reports import record_report
 from .exceptions import (
     AlreadyVerified,
     FlashcallError,
@@ -35,18 +35,24 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Attempt, Call, Phone, Refusal, Verification
+from .privacy.retention import forget, prune
+from .protection import fraud_guard, limits, refusals, rules, visitors
+from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .reports import record_report
-from .tokens import Person, create_user, read_token, redeem, sign_up
-from .visitors import Source
+from .verification import calls, codes, tokens
+from .verification.lookup import find, has_verified_phone, phone_of
+from .verification.tokens import Person, create_user, read_token, redeem, sign_up
 
 __all__ = [
     "cancel",
     "check",
+    "client_ip",
     "create_user",
     "find",
+    "forget",
     "has_verified_phone",
     "phone_of",
+    "prune",
     "read_token",
     "record_report",
     "redeem",
@@ -99,7 +105,7 @@ def start(
     length = len(test_code) if test_code else serves.code_length
     with _refusals(number, source, now):
         if test_code is None:
-            fraud.check(row, source, now, tokens.account_of(user))
+            fraud_guard.check(row, source, now, tokens.account_of(user))
     with _refusals(number, source, now), _counting():
         reservation = limits.reserve(row, source, now)
         verification = Verification.objects.create(
@@ -153,7 +159,7 @@ def resend(
         stopped = _stopped(number)
         channel = _channel(channel or verification.channel, serves, stopped)
         if number not in conf.TEST_NUMBERS:
-            fraud.check(verification.phone, source, now, verification.user)
+            fraud_guard.check(verification.phone, source, now, verification.user)
     with _refusals(number, source, now), _counting():
         spent = _pending(verification, now).filter(calls_left__gt=0)
         resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
@@ -212,35 +218,6 @@ def cancel(verification: Verification) -> None:
         if pending.update(state=Verification.State.CANCELLED):
             verification.erase_codes()
     verification.refresh_from_db(from_queryset=_with_phone())
-
-
-def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:
-    """Return a verification that a visitor may see, with its number and newest call, in one query.
-
-    Args:
-        verification: its id.
-        user: the visitor, if logged in.
-        session: the random value of the visitor's session.
-
-    Raises:
-        VerificationNotFound: there is none, or a user or session other than these started it.
-    """
-    call = Call.newest(verification)
-    if call is None or not call.verification.belongs_to(tokens.account_of(user), session):
-        raise VerificationNotFound
-    found: Verification = call.verification
-    return found
-
-
-def phone_of(user: Person) -> Phone | None:
-    """Return the verified number of an account, or None."""
-    account = tokens.account_of(user)
-    return None if account is None else Phone.objects.filter(owner=account.pk).first()
-
-
-def has_verified_phone(user: Person) -> bool:
-    """Tell whether somebody is logged in and has a verified number."""
-    return phone_of(user) is not None
 
 
 # What the functions above are made of, in the order of their use.

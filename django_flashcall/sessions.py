@@ -9,9 +9,10 @@ from typing import Any, TypedDict
 
 from django.http import HttpRequest
 
-from . import services, visitors
+from . import services
 from .exceptions import FlashcallError
 from .models import Phone, Verification
+from .protection import visitors
 from .redaction import Secret
 
 _TOKENS = f"{visitors.SESSION_KEY}_tokens"

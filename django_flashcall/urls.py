@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from . import views, webhooks
+from . import webhooks
+from .pages import views
 
 app_name = "django_flashcall"
 

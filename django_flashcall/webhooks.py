@@ -14,11 +14,12 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from . import services, visitors
+from . import services
 from .backends import BaseBackend, WebhookRequest, get_backend
 from .conf import conf
+from .decorators import non_atomic
 from .exceptions import MalformedReport
-from .transactions import non_atomic
+from .protection import visitors
 
 logger = logging.getLogger("django_flashcall")
 

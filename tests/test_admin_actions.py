@@ -9,10 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_flashcall import numbers, services
-from django_flashcall.admin import deeds
+from django_flashcall import services
+from django_flashcall.admin import actions
 from django_flashcall.exceptions import PhoneNotAllowed
 from django_flashcall.models import Attempt, Call, Phone, Rule, Verification
+from django_flashcall.protection import blocking
 
 from .operators import VIEW, listed, operator, url
 
@@ -33,13 +34,13 @@ def act(client, action, *phones, **data):
     return client.post(url("phone"), data, follow=True)
 
 
-@pytest.mark.parametrize("action", list(deeds.DEEDS))
+@pytest.mark.parametrize("action", list(actions.DEEDS))
 def test_an_action_asks_before_it_does(phone, action):
     Phone.objects.update(failures=12)
-    numbers.block(phone) if action == "unblock" else None
+    blocking.block(phone) if action == "unblock" else None
     response = act(operator(*VIEW, "block_phone", "forget_phone"), action, phone)
     text = response.content.decode()
-    assert str(deeds.DEEDS[action].question) in text
+    assert str(actions.DEEDS[action].question) in text
     assert "+7******4567" in text
     assert NUMBER not in text
     assert Phone.objects.get().failures == 12
@@ -47,12 +48,12 @@ def test_an_action_asks_before_it_does(phone, action):
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize("action", list(deeds.DEEDS))
+@pytest.mark.parametrize("action", list(actions.DEEDS))
 @pytest.mark.parametrize("permissions", [(), ("view_number", "export_call", "change_phone")])
 def test_an_action_without_its_permission_does_nothing(phone, action, permissions):
     Phone.objects.update(failures=12)
     if action == "unblock":
-        numbers.block(phone)
+        blocking.block(phone)
     client = operator(*VIEW, *permissions)
     act(client, action, phone, confirmed="yes")
     assert Phone.objects.get().failures == 12
@@ -124,7 +125,7 @@ def test_forgotten(phone):
 
 
 def test_no_more_at_once_than_can_be_read(phone, monkeypatch):
-    monkeypatch.setattr(deeds, "MOST", 2)
+    monkeypatch.setattr(actions, "MOST", 2)
     others = [Phone.objects.create(number=f"+7916000000{n}") for n in range(2)]
     client = operator(*VIEW, "forget_phone")
     response = act(client, "forget", phone, *others, confirmed="yes")
@@ -345,6 +346,6 @@ def test_a_providers_words_are_escaped(caller, outbox):
 
 
 def test_a_rule_outlives_its_maker(phone):
-    numbers.block(phone, by=get_user_model().objects.create_user(username="gone"))
+    blocking.block(phone, by=get_user_model().objects.create_user(username="gone"))
     get_user_model().objects.get(username="gone").delete()
     assert Rule.objects.get().created_by is None

@@ -3,8 +3,8 @@ from collections import Counter
 
 import pytest
 
-from django_flashcall import codes
 from django_flashcall.redaction import Secret, plain_text
+from django_flashcall.verification import codes
 
 ID = uuid.UUID("12345678-1234-4234-8234-123456789abc")
 

@@ -8,7 +8,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from django_flashcall import services, sessions, visitors
+from django_flashcall import services, sessions
 from django_flashcall.exceptions import InvalidToken, PhoneTaken, WrongCode
 from django_flashcall.forms import (
     CodeForm,
@@ -19,6 +19,7 @@ from django_flashcall.forms import (
     refuse,
 )
 from django_flashcall.models import Phone, Verification
+from django_flashcall.protection import visitors
 
 pytestmark = pytest.mark.django_db
 

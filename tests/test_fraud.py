@@ -10,9 +10,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.utils import timezone
 
-from django_flashcall import fraud, services, signals
+from django_flashcall import services, signals
 from django_flashcall.exceptions import TooManyCalls
 from django_flashcall.models import Call, GuardDecision, Refusal
+from django_flashcall.protection import fraud_guard
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +59,7 @@ def honest(outbox, clock):
 
 def test_a_range_that_is_pumped(pump, honest):
     placed = pump(50)
-    assert fraud.FLOOR_OF_DAY < placed < 12
+    assert fraud_guard.FLOOR_OF_DAY < placed < 12
     honest(1, prefix="+7916124")
     assert sum(refusal.count for refusal in Refusal.objects.filter(scope="guard")) == 50 - placed
 
@@ -78,12 +79,12 @@ def test_what_was_refused_is_remembered(pump, clock):
         clock.shift(timedelta(hours=14))
     assert by_day[0] > by_day[-1]
     assert by_day[-1] == 0
-    assert sum(by_day) <= 3 * fraud.FLOOR_OF_MEMORY
+    assert sum(by_day) <= 3 * fraud_guard.FLOOR_OF_MEMORY
 
 
 def test_an_address_that_is_used_for_many_ranges(outbox, clock, pump):
     placed = sum(pump(1, prefix=f"+7916{n:03d}", ip="198.51.100.7") for n in range(40))
-    assert fraud.FLOOR_OF_DAY < placed < 12
+    assert fraud_guard.FLOOR_OF_DAY < placed < 12
     assert pump(1, prefix="+7917000", ip="198.51.100.8") == 1
     clock.shift(timedelta(days=1))
     assert pump(1, prefix="+7917001", ip="198.51.100.7") == 1
@@ -197,7 +198,7 @@ class TestModes:
         decision = GuardDecision.objects.get()
         assert decision.denied
         assert (decision.scope, decision.value) == ("prefix", "+7916123")
-        assert decision.unverified > decision.allowed >= fraud.FLOOR_OF_DAY
+        assert decision.unverified > decision.allowed >= fraud_guard.FLOOR_OF_DAY
         assert (decision.honest, decision.count) == (0, 50 - Call.objects.count())
 
     def test_overruled(self, pump):

@@ -6,9 +6,10 @@ import pytest
 import time_machine
 from django.utils import timezone, translation
 
-from django_flashcall import refusals, services, signals
+from django_flashcall import services, signals
 from django_flashcall.exceptions import TooManyAttempts, TooManyCalls, WrongCode
 from django_flashcall.models import Call, Refusal, Verification
+from django_flashcall.protection import refusals
 
 from .test_services import wrong
 

@@ -11,8 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_flashcall import limits, services
+from django_flashcall import services
 from django_flashcall.backends import Report
+from django_flashcall.protection import limits
 
 pytestmark = pytest.mark.django_db
 

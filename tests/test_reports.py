@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from django_flashcall import services, signals
 from django_flashcall.backends import Report
+from django_flashcall.delivery.reports import FORWARDS
 from django_flashcall.exceptions import ProviderUnavailable
 from django_flashcall.models import Call, DeliveryReport, Verification
-from django_flashcall.reports import FORWARDS
 
 pytestmark = pytest.mark.django_db
 

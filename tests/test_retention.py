@@ -10,9 +10,10 @@ from django.core import serializers
 from django.core.management import call_command
 from django.utils import timezone
 
-from django_flashcall import retention, services
+from django_flashcall import services
 from django_flashcall.backends import Report
 from django_flashcall.models import Attempt, Call, DeliveryReport, Phone, Rule, Verification
+from django_flashcall.privacy import retention
 
 from .test_services import wrong
 
@@ -124,7 +125,7 @@ def test_a_number_that_is_waiting_or_called_stays(outbox, field):
 
 def test_a_number_erased_between_two_looks_is_called_as_a_new_one(outbox, monkeypatch):
     services.start(NUMBER)
-    from django_flashcall import limits
+    from django_flashcall.protection import limits
 
     reserve = limits.reserve
 

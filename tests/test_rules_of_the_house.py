@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 from django_flashcall import services
 from django_flashcall.backends import BaseBackend, CallRequest, Receipt, Report
 from django_flashcall.conf import conf
+from django_flashcall.delivery.reports import FORWARDS
 from django_flashcall.exceptions import (
     FlashcallError,
     InvalidToken,
@@ -40,7 +41,6 @@ from django_flashcall.exceptions import (
     WrongCode,
 )
 from django_flashcall.models import Attempt, Call, Phone, Verification
-from django_flashcall.reports import FORWARDS
 
 from .test_services import wrong
 

@@ -605,7 +605,7 @@ def test_a_redeemed_number_fills_the_field_of_the_user(outbox, configure, users)
 def test_what_the_operator_must_mend_is_logged_once_and_not_told_to_visitors(
     backend, caplog, monkeypatch
 ):
-    from django_flashcall import calls
+    from django_flashcall.verification import calls
 
     monkeypatch.setattr(calls, "_troubles", {})
     for _ in range(3):

@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_flashcall import phones, statistics
+from django_flashcall import phones
+from django_flashcall.insight import statistics
 from django_flashcall.models import Call, Phone, Verification
 
 from .operators import VIEW, operator, url

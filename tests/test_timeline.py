@@ -8,11 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_flashcall import services, timeline
+from django_flashcall import services
 from django_flashcall.backends import Report
 from django_flashcall.exceptions import FlashcallError, WrongCode
+from django_flashcall.insight import timeline
+from django_flashcall.insight.timeline import Kind
 from django_flashcall.models import Attempt, Call, DeliveryReport, Verification
-from django_flashcall.timeline import Kind
 
 from .operators import VIEW, operator, url
 

@@ -13,9 +13,10 @@ from django.test import Client
 from django.utils import timezone
 from django.views.generic import View
 
-from django_flashcall import services, visitors
+from django_flashcall import services
 from django_flashcall.decorators import PhoneVerifiedRequiredMixin, phone_verified_required
 from django_flashcall.models import Call, Phone, Verification
+from django_flashcall.protection import visitors
 
 from .test_provider import ANSWERS, number
 from .test_secrecy import shows

@@ -3,7 +3,7 @@ import threading
 import pytest
 from django.test import RequestFactory
 
-from django_flashcall import visitors
+from django_flashcall.protection import visitors
 
 
 def request(remote="10.0.0.1", forwarded=None):

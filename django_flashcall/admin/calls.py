@@ -12,9 +12,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from ..decorators import non_atomic
 from ..models import Call
-from ..transactions import non_atomic
-from . import export, search, shown, statistics, test_call
+from . import display, export, search, statistics, test_call
 from .base import HistoryAdmin, badge, conceal, duration, may, moment, two_lines
 from .filters import BackendFilter, DateFilter, ReasonFilter
 
@@ -81,7 +81,7 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("channel"))
     def way(self, call: Call) -> str:
-        words = shown.channel(call.channel)
+        words = display.channel(call.channel)
         return f"{words} ({_('test number')})" if call.is_test else words
 
     @admin.display(description=_("channel"))
@@ -94,15 +94,15 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("status"))
     def shown_status(self, call: Call) -> str:
-        return shown.call_status(call.status)
+        return display.call_status(call.status)
 
     @admin.display(description=_("reason"), empty_value="")
     def reason(self, call: Call) -> str:
-        return shown.reason(call)
+        return display.reason(call)
 
     @admin.display(description=_("operator"), empty_value="")
     def network_name(self, call: Call) -> str:
-        return shown.network(call)
+        return display.network(call)
 
     @admin.display(description=_("took"))
     def provider_took(self, call: Call) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -14,12 +14,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from .. import operators, reasons
+from ..delivery import reasons
+from ..insight import operators
 from ..models import Call
-from .base import CHANGE, conceal, log, may
-
-if TYPE_CHECKING:
-    from .calls import CallAdmin
+from .base import CHANGE, HistoryAdmin, conceal, log, may
 
 ROWS_AT_ONCE = 2_000
 
@@ -54,9 +52,9 @@ class _Line:
         return line
 
 
-def export(admin: CallAdmin, request: HttpRequest) -> HttpResponseBase:
+def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
     """Answer with the calls that the list would show with the same filters, all pages of it."""
-    if not admin.has_export_permission(request):
+    if not (may(request, "export_call") and admin.has_view_permission(request)):
         raise PermissionDenied
     try:
         calls = admin.get_changelist_instance(request).queryset

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import reasons
 from ..conf import conf
+from ..delivery import reasons
 from ..models import Call
 
 

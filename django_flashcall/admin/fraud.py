@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import operators
+from ..insight import operators
 from ..models import GuardDecision, Refusal
 from .base import CHANGE, HistoryAdmin, badge, log, may, moment
 

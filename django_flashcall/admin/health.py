@@ -7,10 +7,10 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from .. import health
+from ..insight import health
 from ..models import Call
 from .base import badge, conceal, may, moment
-from .shown import channel
+from .display import channel
 
 
 def told(request: HttpRequest) -> dict[str, Any]:

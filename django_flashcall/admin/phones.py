@@ -13,11 +13,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from .. import numbers
 from ..models import Call, Phone
+from ..protection import blocking
 from . import search
+from .actions import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
 from .base import HistoryAdmin, badge, may, moment, two_lines
-from .deeds import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
 from .filters import DateFilter, PhoneFilter
 
 
@@ -52,7 +52,7 @@ class PhoneAdmin(HistoryAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         calls = Call.objects.filter(phone=OuterRef("pk")).order_by().values("phone")
         counted = Subquery(calls.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
-        rows = numbers.with_blocked(super().get_queryset(request))
+        rows = blocking.with_blocked(super().get_queryset(request))
         return rows.select_related("owner").annotate(call_count=Coalesce(counted, 0))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:

@@ -15,7 +15,7 @@ from .. import phones
 from ..exceptions import InvalidPhone
 from ..models import LONGEST_RANGE, Rule
 from .base import ModelAdmin, SortedList, badge, may, moment
-from .shown import channel
+from .display import channel
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Rule]

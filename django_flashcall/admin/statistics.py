@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
@@ -16,12 +16,11 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import operators, reasons, statistics
+from ..delivery import reasons
+from ..insight import operators, statistics
 from ..models import Call
-from .shown import TONES
-
-if TYPE_CHECKING:
-    from .calls import CallAdmin
+from .base import HistoryAdmin
+from .display import TONES
 
 PERIODS = {
     "day": gettext_lazy("24 hours"),
@@ -76,7 +75,7 @@ class Chart:
     unit: str = ""
 
 
-def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
+def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
     """Answer with the statistics of the period that is asked for."""
     if not admin.has_view_permission(request):
         raise PermissionDenied

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -14,14 +14,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import phones, services, visitors
+from .. import phones, services
 from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Channel, Phone, Verification
-from .base import ADDITION, duration, log, may
-
-if TYPE_CHECKING:
-    from .calls import CallAdmin
+from ..protection import visitors
+from .base import ADDITION, HistoryAdmin, duration, log, may
 
 
 class CallForm(forms.Form):
@@ -41,7 +39,7 @@ class CallForm(forms.Form):
         self.fields["channel"].choices = [(name, Channel(name).label) for name in offered]  # type: ignore[attr-defined]
 
 
-def page(admin: CallAdmin, request: HttpRequest) -> HttpResponse:
+def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
     """Show the form; when posted, place the call and go to the timeline of its verification."""
     if not (may(request, "place_test_call") and admin.has_view_permission(request)):
         raise PermissionDenied

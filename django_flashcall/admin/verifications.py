@@ -8,9 +8,9 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from .. import timeline
+from ..insight import timeline
 from ..models import Verification
-from . import search, shown
+from . import display, search
 from .base import HistoryAdmin, conceal, duration, may, moment
 from .filters import DateFilter
 
@@ -57,11 +57,11 @@ class VerificationAdmin(HistoryAdmin):
 
     @admin.display(description=_("channel"))
     def way(self, verification: Verification) -> str:
-        return shown.channel(verification.channel)
+        return display.channel(verification.channel)
 
     @admin.display(description=_("status"))
     def shown_status(self, verification: Verification) -> str:
-        return shown.verification_status(verification.status)
+        return display.verification_status(verification.status)
 
     @admin.display(description=_("attempts"))
     def attempts(self, verification: Verification) -> str:
@@ -83,14 +83,14 @@ def _told(request: HttpRequest, event: timeline.Event) -> dict[str, Any]:
     }
     match event.kind:
         case timeline.Kind.STARTED | timeline.Kind.CALL:
-            told["channel"] = shown.channel(event.row.channel)
+            told["channel"] = display.channel(event.row.channel)
         case timeline.Kind.ANSWER:
             words = event.row.provider_message
             told["words"] = words if may(request, "view_number") else conceal(words)
             told["took"] = duration(event.row.took)
         case timeline.Kind.REPORT:
-            told["outcome"] = shown.call_status(event.row.outcome)
-            told["reason"] = shown.reason(event.row)
-            told["network"] = shown.network(event.row)
+            told["outcome"] = display.call_status(event.row.outcome)
+            told["reason"] = display.reason(event.row)
+            told["network"] = display.network(event.row)
             told["done"] = moment(event.row.done_at) if event.row.done_at else ""
     return told

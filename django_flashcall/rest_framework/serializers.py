@@ -13,11 +13,13 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from .. import challenges, codes, phones, services, visitors
+from .. import phones, services
 from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Phone, Verification
+from ..protection import challenges, visitors
 from ..redaction import Secret
+from ..verification import codes
 from .exceptions import ServiceError
 
 Result = TypeVar("Result")

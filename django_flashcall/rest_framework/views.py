@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .. import services
+from ..decorators import non_atomic
 from ..models import Verification
-from ..transactions import non_atomic
 from . import exceptions, serializers
 from .parsers import JSONParser
 

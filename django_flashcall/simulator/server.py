@@ -7,25 +7,49 @@ import socket
 import socketserver
 import struct
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from .answers import Answer, Manner, dumps, loads
-from .sendings import ReceivedRequest
-
-if TYPE_CHECKING:
-    from .provider import Simulator
+from .sendings import PlacedCall, ReceivedRequest
 
 _MAX_BODY = 1024 * 1024  # bytes of a request that are read
+
+
+class Provider(Protocol):
+    """What the HTTP side needs of the simulated provider."""
+
+    auto_reports: bool
+    report_delay: float
+    drip: float
+    _changed: threading.Condition
+    _requests: list[ReceivedRequest]
+    _stopping: threading.Event
+
+    def recent_calls(self) -> list[dict[str, object]]: ...
+
+    def _decide(
+        self, headers: Message, content: Any
+    ) -> tuple[Answer, bytes, PlacedCall | None]: ...
+
+    def _report_all(self, call: PlacedCall, answer: Answer, delay: float) -> None: ...
+
+    def _spawn(self, target: Callable[..., None], *arguments: object) -> bool: ...
+
+    def _interruptible(self, connection: socket.socket) -> AbstractContextManager[None]: ...
 
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128  # connections that may wait to be accepted
 
-    def __init__(self, address: tuple[str, int], simulator: Simulator) -> None:
+    def __init__(self, address: tuple[str, int], simulator: Provider) -> None:
         self.simulator = simulator
         super().__init__(address, Handler)
 

@@ -1,7 +1,7 @@
 """For a site's own tests: calls that nobody gets, their codes, and the contract of backends.
 
-With pytest there are fixtures for all of it (`django_flashcall.pytest_plugin`); with ``manage.py
-test``::
+With pytest there are fixtures for all of it (`django_flashcall.pytest_plugin`). With
+``manage.py test``::
 
     @testing.capture_calls()
     class SignupTests(TestCase):

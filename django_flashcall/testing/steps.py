@@ -18,8 +18,8 @@ from django.test import SimpleTestCase
 
 from ..backends import BaseBackend, CallRequest, Receipt, Report, WebhookRequest
 from ..conf import FLASH_CALL
+from ..delivery.reasons import REASONS
 from ..exceptions import ProviderError, UnknownOutcome
-from ..reasons import REASONS
 from ..redaction import Secret
 from .situations import REJECTIONS, PlacedCall, Situation
 

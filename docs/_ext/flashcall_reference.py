@@ -215,7 +215,7 @@ class Errors(Generated):
 
 class Reasons(Generated):
     def markdown(self) -> str:
-        from django_flashcall.reasons import REASONS
+        from django_flashcall.delivery.reasons import REASONS
 
         rows = [(f"`{word}`", reason.label, reason.advice) for word, reason in REASONS.items()]
         return _table(("`call.error_code`", "what it means", "what the person is told"), rows)
@@ -321,7 +321,7 @@ def _hit(guesses: int, digits: int) -> str:
 
 def _stopped_at() -> int:
     """Return the calls without any completed one that make the guard refuse more of them."""
-    from django_flashcall.fraud import FLOOR_OF_DAY, USUAL_SHARE, Evidence
+    from django_flashcall.protection.fraud_guard import FLOOR_OF_DAY, USUAL_SHARE, Evidence
 
     calls = 1
     while calls <= Evidence(unverified=calls).allowed(FLOOR_OF_DAY, USUAL_SHARE):

@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from django_flashcall.views import StartView
+from django_flashcall.pages.views import StartView
 
 from . import views
 

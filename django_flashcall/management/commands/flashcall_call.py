@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ... import reasons, services, signals
+from ... import services, signals
 from ...conf import CHANNELS, conf
+from ...delivery import reasons
 from ...exceptions import FlashcallError
 from ...models import Call
 

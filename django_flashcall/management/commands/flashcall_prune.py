@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from ...conf import conf
-from ...retention import outdated, prune
+from ...privacy.retention import outdated, prune
 
 
 class Command(BaseCommand):

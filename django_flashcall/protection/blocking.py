@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from .models import Phone, Rule
+from ..models import Phone, Rule
 
 
 def block(phone: Phone, *, by: Any = None, note: str = "") -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from ..conf import conf
+from ..exceptions import ChallengeRequired
 from . import limits, visitors
-from .conf import conf
-from .exceptions import ChallengeRequired
 
 
 def require(request: Any, number: str) -> None:

@@ -20,9 +20,10 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.views.generic import TemplateView
 
-from . import challenges, forms, reasons, services, sessions, visitors
-from .conf import VOICE_CODE
-from .exceptions import (
+from .. import forms, services, sessions
+from ..conf import VOICE_CODE
+from ..delivery import reasons
+from ..exceptions import (
     AlreadyVerified,
     Cooldown,
     FlashcallError,
@@ -33,8 +34,9 @@ from .exceptions import (
     VerificationCancelled,
     VerificationExpired,
 )
-from .models import Call, Verification
-from .pages import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
+from ..models import Call, Verification
+from ..protection import challenges, visitors
+from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 OVER: dict[str, type[FlashcallError]] = {
     "verified": AlreadyVerified,

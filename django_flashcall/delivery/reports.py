@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db import IntegrityError, router, transaction
 from django.db.models import Case, F, Field, Q, Value, When
 
-from . import signals
-from .backends import Report
-from .models import Call, DeliveryReport
+from .. import signals
+from ..backends import Report
+from ..models import Call, DeliveryReport
 
 logger = logging.getLogger("django_flashcall")
 

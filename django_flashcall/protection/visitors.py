@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from django.http import HttpRequest
 
-from .conf import conf
+from ..conf import conf
 
 logger = logging.getLogger("django_flashcall")
 

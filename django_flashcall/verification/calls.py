@@ -18,9 +18,9 @@ from django.db import DatabaseError, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from . import codes, limits, signals
-from .backends import CallRequest, Receipt, get_backend
-from .exceptions import (
+from .. import signals
+from ..backends import CallRequest, Receipt, get_backend
+from ..exceptions import (
     DuplicateCall,
     DuplicateRejected,
     FlashcallError,
@@ -31,9 +31,11 @@ from .exceptions import (
     ProviderUnavailable,
     UnknownOutcome,
 )
-from .models import Call, Verification
-from .redaction import Secret
-from .visitors import Source
+from ..models import Call, Verification
+from ..protection import limits
+from ..protection.visitors import Source
+from ..redaction import Secret
+from . import codes
 
 logger = logging.getLogger("django_flashcall")
 

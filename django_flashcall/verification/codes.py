@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from .redaction import Secret
+from ..redaction import Secret
 
 _SALT = "django_flashcall.codes"
 

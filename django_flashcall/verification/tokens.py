@@ -14,11 +14,11 @@ from django.db import router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from . import signals
-from .conf import conf
-from .exceptions import InvalidToken, PhoneTaken
-from .models import Phone, Verification
-from .redaction import Secret
+from .. import signals
+from ..conf import conf
+from ..exceptions import InvalidToken, PhoneTaken
+from ..models import Phone, Verification
+from ..redaction import Secret
 
 User = TypeVar("User", bound=AbstractBaseUser)
 Person = AbstractBaseUser | AnonymousUser | None

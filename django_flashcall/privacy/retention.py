@@ -9,7 +9,7 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from .models import GuardDecision, Phone, Refusal, Rule, Verification
+from ..models import GuardDecision, Phone, Refusal, Rule, Verification
 
 BATCH = 500
 """Rows, beside what hangs on them, that one transaction deletes: nobody waits for it."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Q, Subquery
 
-from .conf import conf
-from .models import TROUBLED, Call, Rule
+from ..conf import conf
+from ..models import TROUBLED, Call, Rule
 
 PERSONS = ("invalid_destination", "duplicate_call")
 """Reasons of calls that were rejected because of what a person asked for."""

@@ -18,10 +18,10 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView, TemplateView, View
 
-from . import forms, services, sessions
-from .exceptions import FlashcallError, VerificationNotFound
-from .models import Verification
-from .transactions import non_atomic
+from .. import forms, services, sessions
+from ..decorators import non_atomic
+from ..exceptions import FlashcallError, VerificationNotFound
+from ..models import Verification
 
 DEFAULT_PURPOSE = "signup"
 

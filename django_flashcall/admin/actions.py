@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import helpers
@@ -16,12 +16,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import numbers, retention
 from ..models import Phone
-from .base import CHANGE, DELETION, log, shown_number
-
-if TYPE_CHECKING:
-    from .phones import PhoneAdmin
+from ..privacy import retention
+from ..protection import blocking
+from .base import CHANGE, DELETION, HistoryAdmin, log, shown_number
 
 MOST = 200
 """Phones that one deed is done to at most: they are shown and confirmed one by one."""
@@ -64,7 +62,7 @@ BLOCK = Deed(
     _("Block"),
     _("No more calls will be placed to it, from now on and until it is unblocked."),
     _("Blocked"),
-    lambda phone, request, note: numbers.block(phone, by=_account(request), note=note),
+    lambda phone, request, note: blocking.block(phone, by=_account(request), note=note),
     lambda phone: not phone.blocked,
     takes_note=True,
 )
@@ -73,7 +71,7 @@ UNBLOCK = Deed(
     _("Unblock"),
     _("The rule that names the number is deleted. Rules for ranges and countries stay."),
     _("Unblocked"),
-    lambda phone, request, note: numbers.unblock(phone),
+    lambda phone, request, note: blocking.unblock(phone),
     lambda phone: bool(phone.blocked),
 )
 LET_TRY_AGAIN = Deed(
@@ -81,7 +79,7 @@ LET_TRY_AGAIN = Deed(
     _("Let it try again"),
     _("Its wrong codes are forgotten and its wait ends. Make sure that it is the owner who asks."),
     _("Allowed to try again"),
-    lambda phone, request, note: numbers.let_try_again(phone),
+    lambda phone, request, note: blocking.let_try_again(phone),
     lambda phone: bool(phone.failures or phone.waits_until),
 )
 FORGET = Deed(
@@ -100,7 +98,7 @@ DEEDS = {"block": BLOCK, "unblock": UNBLOCK, "let_try_again": LET_TRY_AGAIN, "fo
 
 
 def carry_out(
-    admin: PhoneAdmin, request: HttpRequest, chosen: Any, name: str
+    admin: HistoryAdmin, request: HttpRequest, chosen: Any, name: str
 ) -> HttpResponse | None:
     """Ask whether a deed shall be done to the chosen phones; when confirmed, do it.
 
@@ -140,7 +138,7 @@ def _do(deed: Deed, phone: Phone, request: HttpRequest, note: str) -> bool:
     return True
 
 
-def _ask(admin: PhoneAdmin, request: HttpRequest, name: str, phones: list[Phone]) -> HttpResponse:
+def _ask(admin: HistoryAdmin, request: HttpRequest, name: str, phones: list[Phone]) -> HttpResponse:
     deed = DEEDS[name]
     return TemplateResponse(
         request,

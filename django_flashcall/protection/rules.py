@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 
-from . import phones
-from .exceptions import PhoneNotAllowed
-from .models import Refusal, Rule
+from .. import phones
+from ..exceptions import PhoneNotAllowed
+from ..models import Refusal, Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError, IntegrityError, router, transaction
 from django.db.models import F
 
-from . import phones, signals
-from .conf import conf
-from .exceptions import FlashcallError
-from .models import Refusal
+from .. import phones, signals
+from ..conf import conf
+from ..exceptions import FlashcallError
+from ..models import Refusal
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")

@@ -17,10 +17,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, Count, F, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from . import phones
-from .conf import Rate, conf
-from .exceptions import Cooldown, TooManyAttempts, TooManyCalls
-from .models import Attempt, Call, Phone, Refusal
+from .. import phones
+from ..conf import Rate, conf
+from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
+from ..models import Attempt, Call, Phone, Refusal
 from .visitors import Source
 
 FIRST_WAIT = timedelta(hours=1)

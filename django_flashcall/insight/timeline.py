@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from .models import Call, Verification
+from ..models import Call, Verification
 
 
 class Kind(enum.IntEnum):

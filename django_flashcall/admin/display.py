@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from .. import operators, reasons
+from ..delivery import reasons
+from ..insight import operators
 from ..models import Call, Channel, DeliveryReport, Verification
 from .base import badge
 

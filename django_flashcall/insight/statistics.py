@@ -30,7 +30,7 @@ from django.db.models import (
 from django.db.models.functions import Floor, Greatest, Ln, TruncDay, TruncHour
 from django.utils import timezone
 
-from .models import Call, Verification
+from ..models import Call, Verification
 
 PERIODS = ("day", "week", "month")
 DAYS = {"day": 1, "week": 7, "month": 30}

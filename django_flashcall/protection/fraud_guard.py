@@ -24,10 +24,10 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Case, Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, When
 from django.db.models.functions import TruncDate
 
-from . import phones, signals
-from .conf import conf
-from .exceptions import TooManyCalls
-from .models import Attempt, Call, GuardDecision, Phone, Refusal, Verification
+from .. import phones, signals
+from ..conf import conf
+from ..exceptions import TooManyCalls
+from ..models import Attempt, Call, GuardDecision, Phone, Refusal, Verification
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")

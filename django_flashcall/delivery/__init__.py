@@ -1,0 +1,1 @@
+"""What happened to a call after it was placed: delivery reports and their reasons. Private."""

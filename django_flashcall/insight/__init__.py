@@ -1,0 +1,1 @@
+"""What operators read: statistics, timeline, provider health, mobile operators. Private."""

@@ -1,0 +1,1 @@
+"""What limits calls: limits, rules, fraud guard, challenge, visitors' networks. Private."""

@@ -1,0 +1,1 @@
+"""From start to token: codes, calls, tokens, lookup. Private: use `services`."""
