@@ -37,6 +37,7 @@ from .exceptions import (
 from .models import Attempt, Call, Phone, Refusal, Verification
 from .privacy.retention import forget, prune
 from .protection import fraud_guard, limits, refusals, rules, visitors
+from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import calls, codes, tokens
@@ -56,6 +57,7 @@ __all__ = [
     "read_token",
     "record_report",
     "redeem",
+    "require_challenge",
     "resend",
     "sign_up",
     "start",

@@ -35,7 +35,7 @@ from ..exceptions import (
     VerificationExpired,
 )
 from ..models import Call, Verification
-from ..protection import challenges, visitors
+from ..protection import visitors
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 OVER: dict[str, type[FlashcallError]] = {
@@ -74,7 +74,7 @@ class StartView(FormPage):
 
     def proceed(self, form: Any) -> HttpResponse:
         request = self.request
-        challenges.require(request, form.cleaned_data["phone"])
+        services.require_challenge(request, form.cleaned_data["phone"])
         verification = services.start(
             **form.cleaned_data,
             purpose=self.get_purpose(),
@@ -216,7 +216,7 @@ class ResendView(VerificationPage):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         channel = request.POST.get("channel") or None
         try:
-            challenges.require(request, self.verification.phone.number)
+            services.require_challenge(request, self.verification.phone.number)
             services.resend(self.verification, channel=channel, ip=visitors.client_ip(request))
         except FlashcallError as error:
             return self.back(error)

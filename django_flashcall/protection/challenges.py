@@ -11,7 +11,7 @@ from ..exceptions import ChallengeRequired
 from . import limits, visitors
 
 
-def require(request: Any, number: str) -> None:
+def require_challenge(request: Any, number: str) -> None:
     """Ask the site's ``CHALLENGE`` whether a request comes from a person, if there is need.
 
     For the faces: a service has no request.

@@ -17,7 +17,7 @@ from .. import phones, services
 from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Phone, Verification
-from ..protection import challenges, visitors
+from ..protection import visitors
 from ..redaction import Secret
 from ..verification import codes
 from .exceptions import ServiceError
@@ -135,7 +135,7 @@ class StartSerializer(serializers.Serializer[Verification]):
 
     def create(self, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
-        run(challenges.require, request, validated_data["phone"])
+        run(services.require_challenge, request, validated_data["phone"])
         return run(
             services.start, **validated_data, user=request.user, ip=visitors.client_ip(request)
         )
@@ -161,7 +161,7 @@ class ResendSerializer(serializers.Serializer[Verification]):
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
-        run(challenges.require, request, instance.phone.number)
+        run(services.require_challenge, request, instance.phone.number)
         ip = visitors.client_ip(request)
         return run(services.resend, instance, **validated_data, ip=ip)
 
