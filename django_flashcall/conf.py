@@ -356,6 +356,12 @@ class FlashcallSettings:
         cast("Callable[[Any], str]", _choice("off", "record", "deny")),
         "`off`, `record` or `deny`",
     )
+    MAX_CALLS_IN_FLIGHT = Setting(
+        4,
+        _integer(1),
+        "requests of one process that wait for providers at a time; beyond that, a start or resend "
+        "is answered 503 `provider_unavailable` at once and nothing is spent",
+    )
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -446,6 +446,7 @@ class Refusal(models.Model):
         RULE = "rule", _("rule or country")
         GUARD = "guard", _("fraud guard")
         CHANNEL = "channel", _("stopped channel")
+        IN_FLIGHT = "in_flight", _("calls in progress")
 
     scope = models.CharField(_("limit"), max_length=16, choices=Scope.choices)
     reason = models.CharField(_("reason"), max_length=32)

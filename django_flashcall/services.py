@@ -40,7 +40,7 @@ from .protection import fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .verification import calls, codes, tokens
+from .verification import calls, codes, in_flight, tokens
 from .verification.lookup import find, has_verified_phone, phone_of
 from .verification.tokens import Person, create_user, read_token, redeem, sign_up
 
@@ -108,26 +108,29 @@ def start(
     with _refusals(number, source, now):
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
-    with _refusals(number, source, now), _counting():
-        reservation = limits.reserve(row, source, now)
-        verification = Verification.objects.create(
-            phone=row,
-            purpose=purpose,
-            channel=channel,
-            code_length=length,
-            max_attempts=serves.max_attempts,
-            attempts_left=serves.max_attempts,
-            calls_left=serves.max_calls - 1,
-            user=tokens.account_of(user),
-            session=session or "",
-            ip=ip,
-            created_at=now,
-            expires_at=now + timedelta(seconds=serves.code_ttl),
-        )
-        verification.stopped = stopped
-        call, code = _queue(verification, channel, source, now)
-    refusals.watch_budget(reservation.spent, now)
-    calls.place(call, code, reservation.before)
+    with in_flight.Slot() as slot:
+        with _refusals(number, source, now), _counting():
+            reservation = limits.reserve(row, source, now)
+            verification = Verification.objects.create(
+                phone=row,
+                purpose=purpose,
+                channel=channel,
+                code_length=length,
+                max_attempts=serves.max_attempts,
+                attempts_left=serves.max_attempts,
+                calls_left=serves.max_calls - 1,
+                user=tokens.account_of(user),
+                session=session or "",
+                ip=ip,
+                created_at=now,
+                expires_at=now + timedelta(seconds=serves.code_ttl),
+            )
+            verification.stopped = stopped
+            call, code = _queue(verification, channel, source, now)
+            if not call.is_test:
+                slot.take()
+        refusals.watch_budget(reservation.spent, now)
+        calls.place(call, code, reservation.before)
     return verification
 
 
@@ -162,18 +165,21 @@ def resend(
         channel = _channel(channel or verification.channel, serves, stopped)
         if number not in conf.TEST_NUMBERS:
             fraud_guard.check(verification.phone, source, now, verification.user)
-    with _refusals(number, source, now), _counting():
-        spent = _pending(verification, now).filter(calls_left__gt=0)
-        resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
-        if resent:
-            verification.refresh_from_db(from_queryset=_with_phone())
-            verification.stopped = stopped
-            reservation = limits.reserve(verification.phone, source, now)
-            call, code = _queue(verification, channel, source, now)
-    if not resent:
-        raise _refusal(verification, source, on_form=True)
-    refusals.watch_budget(reservation.spent, now)
-    calls.place(call, code, reservation.before)
+    with in_flight.Slot() as slot:
+        with _refusals(number, source, now), _counting():
+            spent = _pending(verification, now).filter(calls_left__gt=0)
+            resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
+            if resent:
+                verification.refresh_from_db(from_queryset=_with_phone())
+                verification.stopped = stopped
+                reservation = limits.reserve(verification.phone, source, now)
+                call, code = _queue(verification, channel, source, now)
+                if not call.is_test:
+                    slot.take()
+        if not resent:
+            raise _refusal(verification, source, on_form=True)
+        refusals.watch_budget(reservation.spent, now)
+        calls.place(call, code, reservation.before)
     return verification
 
 

@@ -42,6 +42,7 @@ def test_values_are_read_live(settings):
         ("TEST_NUMBERS", {}),
         ("RETENTION_DAYS", 90),
         ("FRAUD_GUARD", "deny"),
+        ("MAX_CALLS_IN_FLIGHT", 4),
         ("CHANNELS", {"flash_call": ("default",)}),
     ],
 )
@@ -51,7 +52,7 @@ def test_defaults_are_those_of_the_contract(settings, name, default):
 
 
 def test_every_setting_says_what_it_means():
-    assert len(FlashcallSettings.all()) == 26
+    assert len(FlashcallSettings.all()) == 27
     for setting in FlashcallSettings.all().values():
         assert setting.meaning
 
@@ -80,6 +81,7 @@ def test_every_setting_says_what_it_means():
         ("TEST_NUMBERS", {"89161234567": "1234"}, "E.164"),
         ("TEST_NUMBERS", {"+79161234567": "12345"}, "4 or 6"),
         ("FRAUD_GUARD", "on", "one of"),
+        ("MAX_CALLS_IN_FLIGHT", 0, "1 or more"),
         ("CHALLENGE", "no.such.thing", "dotted path"),
         ("CHALLENGE", "django.VERSION", "not callable"),
         ("USER_PHONE_FIELD", "", "name"),

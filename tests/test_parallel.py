@@ -171,7 +171,12 @@ def test_a_name_taken_at_the_same_moment_is_an_error_of_its_field(outbox):
 def test_starts_for_many_numbers_overshoot_a_wide_limit_by_those_in_flight_at_most(
     outbox, configure
 ):
-    configure(CALLS_PER_IP="10/hour", CALLS_PER_PREFIX=None, FRAUD_GUARD="off")
+    configure(
+        CALLS_PER_IP="10/hour",
+        CALLS_PER_PREFIX=None,
+        FRAUD_GUARD="off",
+        MAX_CALLS_IN_FLIGHT=THREADS,
+    )
 
     def start(client, n):
         data = {"phone": f"+7916{n:03d}4567"}

@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             name='Refusal',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(choices=[('number', 'number'), ('address', 'address'), ('prefix', 'range of numbers'), ('total', 'whole budget'), ('rule', 'rule or country'), ('guard', 'fraud guard'), ('channel', 'stopped channel')], max_length=16, verbose_name='limit')),
+                ('scope', models.CharField(choices=[('number', 'number'), ('address', 'address'), ('prefix', 'range of numbers'), ('total', 'whole budget'), ('rule', 'rule or country'), ('guard', 'fraud guard'), ('channel', 'stopped channel'), ('in_flight', 'calls in progress')], max_length=16, verbose_name='limit')),
                 ('reason', models.CharField(max_length=32, verbose_name='reason')),
                 ('hour', models.DateTimeField(verbose_name='hour')),
                 ('count', models.PositiveIntegerField(default=1, verbose_name='how often')),

@@ -1,0 +1,71 @@
+"""The bulkhead: how many requests of this process may wait for providers at a time.
+
+A provider that stops answering must not take the whole site down: without a bound, every worker
+thread ends up waiting for it. The pattern is described in Nygard, *Release It!*.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from ..conf import conf
+from ..exceptions import ProviderUnavailable
+from ..models import Refusal
+
+RETRY_AFTER = 15
+"""Seconds after which a visitor may try again: no request waits longer for a provider."""
+
+_lock = threading.Lock()
+_taken = 0
+
+
+class Slot:
+    """One of the ``MAX_CALLS_IN_FLIGHT`` places; a context manager that frees it if it was taken.
+
+    Take it last in the transaction that queues the call: a refusal then rolls everything back, and
+    nothing is spent.
+    """
+
+    def __init__(self) -> None:
+        self._is_taken = False
+
+    def take(self) -> None:
+        """Take a place, without waiting for one.
+
+        Raises:
+            ProviderUnavailable: all are taken.
+        """
+        global _taken
+        with _lock:
+            if _taken >= conf.MAX_CALLS_IN_FLIGHT:
+                raise ProviderUnavailable(retry_after=RETRY_AFTER, scope=Refusal.Scope.IN_FLIGHT)
+            _taken += 1
+            self._is_taken = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        global _taken
+        if self._is_taken:
+            with _lock:
+                _taken -= 1
+            self._is_taken = False
+
+
+def _forget() -> None:
+    """Start with free places in a forked process: the threads that hold them stay in the parent."""
+    global _lock, _taken
+    _lock, _taken = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forget)
