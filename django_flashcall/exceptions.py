@@ -97,7 +97,7 @@ class PhoneNotAllowed(FlashcallError):
     error_code = "phone_not_allowed"
     field = "phone"
     message = _(
-        "We cannot call this number. Enter the number of a mobile phone that you can use now."
+        "We can't call this number. Enter the number of a mobile phone that you have with you."
     )
 
 
@@ -106,15 +106,7 @@ class InvalidDestination(FlashcallError):
 
     error_code = "invalid_destination"
     field = "phone"
-    message = _("The operator does not know this number. Check that it is written correctly.")
-
-
-class Cooldown(FlashcallError):
-    """The number was called a moment ago; `retry_after` says when the next call is possible."""
-
-    error_code = "cooldown"
-    status_code = 429
-    message = _("This number was called a moment ago. Wait a little, then ask for another call.")
+    message = _("We couldn't call this number. Check it and try again.")
 
 
 class LimitReached(FlashcallError):
@@ -130,6 +122,16 @@ class LimitReached(FlashcallError):
         return str(self.message_with_wait) % {"wait": waiting_time(self.retry_after)}
 
 
+class Cooldown(LimitReached):
+    """The number was just called; `retry_after` says when the next call is possible."""
+
+    error_code = "cooldown"
+    message = _("We've just called this number. Wait a minute, then request another call.")
+    message_with_wait = _(
+        "We've just called this number. You can request another call in %(wait)s."
+    )
+
+
 class TooManyCalls(LimitReached):
     """A limit of calls is used up, or the number waits after too many wrong codes."""
 
@@ -143,7 +145,7 @@ class ChallengeRequired(FlashcallError):
 
     error_code = "challenge_required"
     status_code = 403
-    message = _("Show that you are not a robot, then try again.")
+    message = _("Confirm that you're not a robot, then try again.")
 
 
 class DuplicateCall(FlashcallError):
@@ -151,7 +153,7 @@ class DuplicateCall(FlashcallError):
 
     error_code = "duplicate_call"
     status_code = 429
-    message = _("The operator has just placed this call. Wait a little, then ask for another call.")
+    message = _("We've already placed this call. Wait a minute, then request another one.")
 
 
 class ProviderUnavailable(FlashcallError):
@@ -159,7 +161,7 @@ class ProviderUnavailable(FlashcallError):
 
     error_code = "provider_unavailable"
     status_code = 503
-    message = _("Calls cannot be placed at the moment. Try again in a few minutes.")
+    message = _("We can't call you right now. Please try again in a few minutes.")
 
 
 class InvalidCode(FlashcallError):
@@ -170,7 +172,7 @@ class InvalidCode(FlashcallError):
 
     def __init__(self, length: int) -> None:
         message = ngettext_lazy(
-            "Enter the code: %(length)d digit.", "Enter the code: %(length)d digits.", length
+            "Enter the %(length)d-digit code.", "Enter the %(length)d-digit code.", length
         )
         super().__init__(message % {"length": length})
 
@@ -190,7 +192,7 @@ class WrongCode(FlashcallError):
                 attempts_left,
             ) % {"attempts": attempts_left}
         else:
-            message = _("Wrong code. No attempts left: ask for a new verification.")
+            message = _("Wrong code. You have no attempts left. Start again.")
         super().__init__(message, attempts_left=attempts_left)
 
 
@@ -199,8 +201,8 @@ class TooManyAttempts(LimitReached):
 
     error_code = "too_many_attempts"
     field = "code"
-    message = _("Too many wrong codes. Wait a little, then start again.")
-    message_with_wait = _("Too many wrong codes. Start again in %(wait)s.")
+    message = _("Too many wrong codes. Try again later.")
+    message_with_wait = _("Too many wrong codes. Try again in %(wait)s.")
 
 
 class VerificationExpired(FlashcallError):
@@ -224,7 +226,7 @@ class AlreadyVerified(FlashcallError):
 
     error_code = "already_verified"
     field = "code"
-    message = _("This number is verified already.")
+    message = _("This number is already verified.")
 
 
 class InvalidToken(FlashcallError):
@@ -232,9 +234,7 @@ class InvalidToken(FlashcallError):
 
     error_code = "invalid_token"
     field = "phone_token"
-    message = _(
-        "The verification of your phone number is no longer valid. Verify the number again."
-    )
+    message = _("Your phone number needs to be verified again.")
 
 
 class PhoneTaken(FlashcallError):
@@ -242,7 +242,7 @@ class PhoneTaken(FlashcallError):
 
     error_code = "phone_taken"
     field = "phone_token"
-    message = _("There is an account with this phone number already.")
+    message = _("An account with this phone number already exists.")
 
 
 class VerificationNotFound(FlashcallError):
@@ -251,7 +251,7 @@ class VerificationNotFound(FlashcallError):
     error_code = "not_found"
     status_code = 404
     field = "detail"
-    message = _("There is no such verification.")
+    message = _("Verification not found.")
 
 
 class ProviderError(Exception):

@@ -9,19 +9,32 @@ from django.contrib.auth import get_user_model, password_validation
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import phones, services, sessions
-from .conf import FLASH_CALL, VOICE_CODE, conf
+from .conf import VOICE_CODE, conf
 from .exceptions import FlashcallError, InvalidCode, InvalidPhone, InvalidToken
 from .models import Phone, Verification
 from .redaction import Secret
 from .verification import codes
 
-CHANNEL_WORDS = {
-    FLASH_CALL: _("Missed call: the code is the end of its number"),
-    VOICE_CODE: _("Answered call: a voice says the code"),
-}
+
+def channel_label(channel: str, code_length: int) -> str:
+    """Return what a channel is called where a visitor chooses one.
+
+    Args:
+        channel: a channel's name.
+        code_length: digits of the code.
+    """
+    if channel == VOICE_CODE:
+        return gettext("Voice call: answer it and a voice reads you the code")
+    words = ngettext(
+        "Missed call: the code is the last %(digits)d digit of the number that calls",
+        "Missed call: the code is the last %(digits)d digits of the number that calls",
+        code_length,
+    )
+    return words % {"digits": code_length}
 
 
 def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
@@ -122,7 +135,10 @@ class PhoneForm(forms.Form):
 
     phone = PhoneField(label=_("Phone number"))
     channel = forms.TypedChoiceField(
-        label=_("How shall we call?"), required=False, empty_value=None, widget=forms.RadioSelect
+        label=_("How should we verify your number?"),
+        required=False,
+        empty_value=None,
+        widget=forms.RadioSelect,
     )
 
     def __init__(self, *args: Any, purpose: str = "signup", **kwargs: Any) -> None:
@@ -134,9 +150,10 @@ class PhoneForm(forms.Form):
             del self.fields["channel"]
             return
         choice = cast(forms.ChoiceField, self.fields["channel"])
-        choice.choices = [(channel, CHANNEL_WORDS[channel]) for channel in channels]
+        length = serves.code_length if serves else conf.CODE_LENGTH
+        choice.choices = [(channel, channel_label(channel, length)) for channel in channels]
         choice.initial = channels[0]
-        choice.error_messages["invalid_choice"] = _("This way of calling is not offered.")
+        choice.error_messages["invalid_choice"] = _("This type of call isn't available.")
 
 
 class CodeForm(forms.Form):
@@ -220,10 +237,8 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
         if conf.USER_PHONE_FIELD:
             self.fields.pop(conf.USER_PHONE_FIELD, None)
         model = self._meta.model
-        for name in (model.USERNAME_FIELD, *model.REQUIRED_FIELDS):
-            if name in self.fields:
-                self.fields[name].required = True
         if username := self.fields.get(model.USERNAME_FIELD):
+            username.required = True
             username.widget.attrs.update(
                 {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
             )

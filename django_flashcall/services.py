@@ -244,7 +244,7 @@ def _purpose(name: str) -> Purpose:
     try:
         return conf.PURPOSES[name]
     except KeyError:
-        raise InvalidValue(_("There is no such purpose."), field="purpose") from None
+        raise InvalidValue(_("Unknown purpose."), field="purpose") from None
 
 
 @contextmanager
@@ -267,7 +267,7 @@ def _stopped(number: str) -> Collection[str]:
 def _channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
     offered = conf.channels_for(purpose)
     if name is not None and name not in offered:
-        raise InvalidValue(_("This way of calling is not offered."), field="channel")
+        raise InvalidValue(_("This type of call isn't available."), field="channel")
     working = [channel for channel in offered if channel not in stopped]
     if not working or (name is not None and name not in working):
         raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)
@@ -386,7 +386,7 @@ def _refusal(
             )
         case _:
             refusal = TooManyCalls(
-                _("There are no more calls for this code. Type it, or start again."),
+                _("No more calls are available. Enter the code or start again."),
                 retry_after=limits.retry_after(verification.phone, source, timezone.now()),
             )
     if on_form:

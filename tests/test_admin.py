@@ -387,7 +387,7 @@ def test_the_export_holds_what_the_list_would_show(many):
     (row,) = exported(client, status__exact="undelivered")
     assert row["number"] == "'+7******0007"
     assert row["reason"] == "busy"
-    assert row["reason_words"] == "the line was busy"
+    assert row["reason_words"] == "line busy"
     assert [row["verification"] for row in exported(client, q="+79165550003")] == [str(many[3].pk)]
     seeing = operator(*VIEW, "export_call", "view_number", name="seeing")
     assert exported(seeing, q="+79165550003")[0]["number"] == "'+79165550003"

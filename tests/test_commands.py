@@ -71,6 +71,6 @@ def test_the_report(provider):
 
     call_placed.connect(report, sender=Call)
     try:
-        assert "Report: undelivered, the line was busy" in run(NUMBER, "--wait", "30")
+        assert "Report: undelivered, line busy" in run(NUMBER, "--wait", "30")
     finally:
         call_placed.disconnect(report, sender=Call)

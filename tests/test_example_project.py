@@ -108,7 +108,7 @@ def test_a_number_of_another_account_is_refused(demo, visitor):
     confirm = visitor.prove(visitor.look("profile/phone/"), "8 916 100-00-06")
     refused = visitor.submit(confirm)
     assert refused.url == f"{demo.site}profile/"
-    assert "There is an account with this phone number already." in refused.text
+    assert "An account with this phone number already exists." in refused.text
     assert "+79161000005" in refused.text
 
 

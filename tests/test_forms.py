@@ -90,7 +90,7 @@ class TestCodeForm:
     def test_a_refusal_without_a_field_here_stands_above_all(self):
         form = CodeForm({"code": "0042"}, length=4)
         refuse(form, PhoneTaken())
-        assert form.non_field_errors() == ["There is an account with this phone number already."]
+        assert form.non_field_errors() == ["An account with this phone number already exists."]
 
 
 class TokenForm(forms.Form):

@@ -233,7 +233,7 @@ def test_what_has_not_the_length_of_a_code(api, outbox, code):
     verification = start(api)
     response = post(api, url(verification, "check/"), {"code": code})
     assert response.status_code == 400
-    assert error(response) == {"code": ["Enter the code: 4 digits."], "error_code": "invalid"}
+    assert error(response) == {"code": ["Enter the 4-digit code."], "error_code": "invalid"}
     assert Verification.objects.get().attempts_left == 3
 
 
@@ -307,7 +307,7 @@ def test_an_unknown_verification(api, action):
     response = api.get(path) if not action else post(api, path, {"code": "1234"})
     assert response.status_code == 404
     assert error(response) == {
-        "detail": "There is no such verification.",
+        "detail": "Verification not found.",
         "error_code": "not_found",
     }
     assert api.delete(f"{START}{uuid.uuid4()}/").status_code == 404

@@ -49,6 +49,13 @@ def test_a_refused_signup_does_not_spend_the_token(api, token, changes, field):
     assert signup(api, **ANN, phone_token=proof).status_code == 201
 
 
+@pytest.mark.parametrize("email", [{}, {"email": ""}])
+def test_what_the_model_allows_to_be_blank_is_optional(api, token, email):
+    account = {"username": "ann", "password": "correct horse 9"}
+    assert signup(api, **account, **email, phone_token=token()).status_code == 201
+    assert get_user_model().objects.get().email == ""
+
+
 def test_a_taken_name(api, token):
     get_user_model().objects.create_user(username="ann")
     proof = token()

@@ -72,5 +72,5 @@ def test_plurals(left, words):
 
 def test_digits():
     with translation.override("ru"):
-        assert str(InvalidCode(4)) == "Введите код: 4 цифры."
-        assert str(InvalidCode(6)) == "Введите код: 6 цифр."
+        assert str(InvalidCode(4)) == "Введите код из 4 цифр."
+        assert str(InvalidCode(6)) == "Введите код из 6 цифр."

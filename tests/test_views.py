@@ -96,7 +96,7 @@ def test_the_whole_way(client, outbox):
     assert NUMBER not in html
     assert 'autocomplete="one-time-code"' in html
     assert 'inputmode="numeric"' in html
-    assert "Type the last 4 digits" in words(page)
+    assert "Enter the last 4 digits" in words(page)
 
     response = client.post(check, {"code": outbox[0].code})
     assert response.url == SIGNUP
@@ -114,7 +114,7 @@ def test_the_whole_way(client, outbox):
     assert "Your number is verified" in words(page)
     # Back to where they were: onwards from each of the pages.
     assert client.get(SIGNUP).url == DONE
-    assert "This number is verified already." in words(client.get(check))
+    assert "This number is already verified." in words(client.get(check))
 
 
 def test_without_next_the_way_ends_at_done_which_leads_to_the_account(client, outbox):
@@ -178,7 +178,8 @@ def test_an_unknown_outcome(client, provider, ending):
     check = start(client, number(ending))
     page = client.get(check)
     assert re.search(
-        r"If your phone rang, type the digits; if not, you can ask for another call in \d+ s\.",
+        r"If your phone rang, enter the digits\. "
+        r"If it didn't, you can request another call in \d+ s\.",
         words(page),
     )
     code = provider.last_call(number(ending)).code
@@ -187,12 +188,12 @@ def test_an_unknown_outcome(client, provider, ending):
 
 def test_the_way_of_calling_is_asked_for_where_there_is_a_choice(client, provider):
     page = client.get(START)
-    assert "How shall we call?" in words(page)
+    assert "How should we verify your number?" in words(page)
     check = start(client, channel="voice_code")
-    assert "Type the code you hear" in words(client.get(check))
+    assert "Enter the code you hear" in words(client.get(check))
     assert client.post(check, {"code": provider.last_call(NUMBER).code}).url == DONE
     response = client.post(START, {"phone": number(1111), "channel": "pigeon"})
-    assert errors(response) == {"channel": ["This way of calling is not offered."]}
+    assert errors(response) == {"channel": ["This type of call isn't available."]}
 
 
 def test_without_a_choice_it_is_not(client):
@@ -204,13 +205,13 @@ def test_another_purpose(client, outbox, configure):
     check = start(client, query="?purpose=login")
     assert Verification.objects.get().purpose == "login"
     page = client.get(check)
-    assert "Type the last 6 digits" in words(page)
+    assert "Enter the last 6 digits" in words(page)
     assert client.post(f"{check}cancel/").url == f"{START}?purpose=login"
 
 
 def test_no_such_purpose(client, outbox):
     response = client.post(f"{START}?purpose=nonsense", {"phone": NUMBER})
-    assert errors(response) == {"__all__": ["There is no such purpose."]}
+    assert errors(response) == {"__all__": ["Unknown purpose."]}
 
 
 def test_the_same_number_again_leads_to_the_call_that_was_just_placed(client, outbox):
@@ -223,7 +224,10 @@ def test_the_same_number_again_leads_to_the_call_that_was_just_placed(client, ou
 def test_the_number_of_somebody_elses_call(client, outbox):
     start(client)
     response = Client().post(START, {"phone": NUMBER})
-    assert "This number was called a moment ago." in errors(response)["__all__"][0]
+    assert (
+        "We've just called this number. You can request another call in"
+        in errors(response)["__all__"][0]
+    )
 
 
 def says_no(request):
@@ -234,7 +238,7 @@ def test_the_challenge_of_the_site(client, outbox, configure):
     check = start(client)
     later(61)
     configure(CALLS_TOTAL="1/day", CHALLENGE=f"{__name__}.says_no")
-    said = {"__all__": ["Show that you are not a robot, then try again."]}
+    said = {"__all__": ["Confirm that you're not a robot, then try again."]}
     assert errors(client.post(START, {"phone": number(1111)})) == said
     client.post(f"{check}resend/")
     assert errors(client.get(check)) == said
@@ -263,7 +267,7 @@ def test_a_wrong_code_is_said_once_and_not_sent_again_by_a_reload(client, outbox
 def test_what_is_no_code_spends_no_attempt(client, typed):
     check = start(client)
     client.post(check, {"code": typed})
-    assert errors(client.get(check)) == {"code": ["Enter the code: 4 digits."]}
+    assert errors(client.get(check)) == {"code": ["Enter the 4-digit code."]}
     assert Verification.objects.get().attempts_left == 3
 
 
@@ -278,7 +282,7 @@ def test_all_attempts_used(client, outbox):
     for _ in range(3):
         client.post(check, {"code": wrong(outbox[0].code)})
     page = client.get(check)
-    assert "Wrong code. No attempts left: ask for a new verification." in words(page)
+    assert "Wrong code. You have no attempts left. Start again." in words(page)
     assert "Start again" in words(page)
     assert "Too many wrong codes." in words(client.get(check))
     client.post(check, {"code": outbox[0].code})
@@ -326,7 +330,7 @@ def test_another_tab_that_was_verified_meanwhile(client, outbox):
 def test_another_call(client, outbox):
     check = start(client)
     later(61)
-    assert "You can ask for another call now." in words(client.get(check))
+    assert "You can request another call now." in words(client.get(check))
     assert client.post(f"{check}resend/").url == check
     assert len(outbox) == 2
     assert client.post(check, {"code": outbox[1].code}).url == DONE
@@ -335,10 +339,13 @@ def test_another_call(client, outbox):
 def test_another_call_too_soon(client, outbox):
     check = start(client)
     page = client.get(check)
-    assert re.search(r"You can ask for another call in \d+ s\.", words(page))
+    assert re.search(r"You can request another call in \d+ s\.", words(page))
     assert client.post(f"{check}resend/").url == check
     page = client.get(check)
-    assert "This number was called a moment ago." in errors(page)["__all__"][0]
+    assert (
+        "We've just called this number. You can request another call in"
+        in errors(page)["__all__"][0]
+    )
     assert re.search(r'<div [^>]*role="alert"[^>]*autofocus', page.content.decode())
     assert errors(client.get(check)) == {}
     assert len(outbox) == 1
@@ -347,11 +354,11 @@ def test_another_call_too_soon(client, outbox):
 def test_by_voice(client, provider):
     check = start(client)
     later(61)
-    assert "Say the code by voice" in words(client.get(check))
+    assert "Get the code by voice call" in words(client.get(check))
     client.post(f"{check}resend/", {"channel": "voice_code"})
     page = client.get(check)
-    assert "Type the code you hear" in words(page)
-    assert "Call without a voice" in words(page)
+    assert "Enter the code you hear" in words(page)
+    assert "Get a missed call instead" in words(page)
     assert client.post(check, {"code": provider.last_call(NUMBER).code}).url == DONE
 
 
@@ -365,9 +372,9 @@ def test_a_rejected_call_leaves_the_page_of_the_one_before(client, provider):
     client.post(f"{check}resend/", {"channel": "voice_code"})
     page = client.get(check)
     assert errors(page) == {
-        "__all__": ["Calls cannot be placed at the moment. Try again in a few minutes."]
+        "__all__": ["We can't call you right now. Please try again in a few minutes."]
     }
-    assert "Type the last 4 digits" in words(page)
+    assert "Enter the last 4 digits" in words(page)
     assert client.post(check, {"code": code}).url == DONE
 
 
@@ -377,7 +384,7 @@ def test_no_calls_left(client, configure):
     later(61)
     assert "another call" not in words(client.get(check))
     client.post(f"{check}resend/")
-    said = "There are no more calls for this code. Type it, or start again."
+    said = "No more calls are available. Enter the code or start again."
     assert errors(client.get(check)) == {"__all__": [said]}
 
 
@@ -392,12 +399,12 @@ def test_an_action_reached_by_address_does_nothing(client, outbox, action):
 @pytest.mark.parametrize(
     ("error_code", "advice"),
     [
-        ("busy", "The line was busy."),
-        ("absent_subscriber", "The phone is switched off or out of reach."),
-        ("not_provisioned", "This number does not take such calls."),
-        ("failure", "The call did not get through."),
-        ("unknown", "The call did not get through."),
-        ("new_word", "The call did not get through."),
+        ("busy", "Your line was busy."),
+        ("absent_subscriber", "Your phone is off or has no signal."),
+        ("not_provisioned", "This number can't receive these calls."),
+        ("failure", "The call didn't go through."),
+        ("unknown", "The call didn't go through."),
+        ("new_word", "The call didn't go through."),
     ],
 )
 def test_a_call_that_was_not_delivered(client, error_code, advice):
@@ -447,7 +454,7 @@ def test_somebody_elses_verification(client, outbox, action, method):
     start(stranger, number(1111))
     response = getattr(stranger, method)(check + action, {"code": outbox[0].code})
     assert response.status_code == 404
-    assert "There is no such verification." in words(response)
+    assert "Verification not found." in words(response)
     assert "Start again" in words(response)
     assert "4567" not in response.content.decode()
     assert Verification.objects.earliest("created_at").is_pending
@@ -458,7 +465,7 @@ def test_somebody_elses_verification(client, outbox, action, method):
 def test_an_expired_session(client, outbox):
     check = start(client)
     client.cookies.clear()
-    assert "your session is over" in words(client.post(check, {"code": outbox[0].code}))
+    assert "your session has ended" in words(client.post(check, {"code": outbox[0].code}))
 
 
 def test_the_session_is_another_after_success(client, outbox):
@@ -501,7 +508,7 @@ def test_a_number_that_another_account_has(client, user, outbox):
     check = start(client)
     assert client.post(check, {"code": outbox[0].code}).url == check
     page = client.get(check)
-    assert "There is an account with this phone number already." in words(page)
+    assert "An account with this phone number already exists." in words(page)
     assert "Start again" in words(page)
     assert Phone.objects.get(number=NUMBER).owner == eve
 
@@ -549,7 +556,6 @@ def verified(client, outbox):
         ({"username": ""}, "username"),
         ({"username": "not a name!"}, "username"),
         ({"email": "nonsense"}, "email"),
-        ({"email": ""}, "email"),
         ({"password": "123"}, "password"),
         ({"password": "ann@example.com"}, "password"),
         ({"password": ""}, "password"),
@@ -563,6 +569,11 @@ def test_a_refused_signup_spends_nothing(client, verified, changes, field):
     assert client.post(SIGNUP, ANN).url == DONE
 
 
+def test_what_the_model_allows_to_be_blank_is_optional(client, verified):
+    assert client.post(SIGNUP, {**ANN, "email": ""}).url == DONE
+    assert get_user_model().objects.get().email == ""
+
+
 def test_a_taken_name(client, verified):
     get_user_model().objects.create_user(username="ann")
     assert set(errors(client.post(SIGNUP, ANN))) == {"username"}
@@ -572,7 +583,7 @@ def test_a_taken_name(client, verified):
 def test_a_taken_number(client, verified):
     eve = get_user_model().objects.create_user(username="eve")
     Phone.objects.update(owner=eve)
-    said = {"__all__": ["There is an account with this phone number already."]}
+    said = {"__all__": ["An account with this phone number already exists."]}
     assert errors(client.get(SIGNUP)) == said  # before the rest is filled in
     assert errors(client.post(SIGNUP, ANN)) == said
     assert get_user_model().objects.count() == 1
@@ -582,7 +593,7 @@ def test_a_signup_that_took_too_long(client, verified):
     Verification.objects.update(state="redeemed")
     response = client.post(SIGNUP, ANN)
     assert response.url.startswith(START)
-    said = "The verification of your phone number is no longer valid. Verify the number again."
+    said = "Your phone number needs to be verified again."
     assert errors(client.get(response.url)) == {"__all__": [said]}
     assert errors(client.get(response.url)) == {}
 

@@ -21,39 +21,39 @@ class Reason(NamedTuple):
 
 REASONS = {
     "busy": Reason(
-        _("the line was busy"),
-        _("The line was busy. End any conversation on this phone, then ask for another call."),
+        _("line busy"),
+        _("Your line was busy. End any other call, then request another one."),
     ),
     "absent_subscriber": Reason(
-        _("switched off or out of reach"),
+        _("phone off or out of coverage"),
         _(
-            "The phone is switched off or out of reach. "
-            "Switch it on, wait until it finds its network, then ask for another call."
+            "Your phone is off or has no signal. "
+            "Turn it on, wait for a signal, then request another call."
         ),
     ),
     "not_provisioned": Reason(
-        _("the number takes no such calls"),
-        _("This number does not take such calls. Try another number."),
+        _("number can't receive these calls"),
+        _("This number can't receive these calls. Try another number."),
     ),
     "failure": Reason(
-        _("the network failed"),
-        _("The call did not get through. Ask for another one."),
+        _("network failure"),
+        _("The call didn't go through. Request another one."),
     ),
     "unknown": Reason(
-        _("not delivered, the reason is unknown"),
-        _("The call did not get through. Ask for another one, or check the number."),
+        _("not delivered, reason unknown"),
+        _("The call didn't go through. Check the number or request another call."),
     ),
     "invalid_destination": Reason(
-        _("the provider does not know the number"),
-        _("Check that the number is written correctly."),
+        _("number rejected by the provider"),
+        _("Check the number and try again."),
     ),
     "duplicate_call": Reason(
-        _("the provider took it for a repeat"),
-        _("Wait a little, then ask for another call."),
+        _("rejected as a duplicate"),
+        _("Wait a minute, then request another call."),
     ),
     "provider_unavailable": Reason(
-        _("the provider could not place it"),
-        _("Calls cannot be placed at the moment. Try again in a few minutes."),
+        _("provider unavailable"),
+        _("We can't call you right now. Please try again in a few minutes."),
     ),
 }
 

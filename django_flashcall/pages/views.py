@@ -99,7 +99,7 @@ class StartView(FormPage):
 
 
 class CheckView(VerificationPage, FormPage):
-    """Type the code. Asked for JSON, it says what is known now: `static/…/flashcall.js` does."""
+    """Enter the code. Asked for JSON, it says what is known now: `static/…/flashcall.js` does."""
 
     template_name = "django_flashcall/check.html"
     form_class = forms.CodeForm

@@ -185,7 +185,8 @@ class SignupSerializer(serializers.ModelSerializer[Any]):
         model = get_user_model()
         names = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
         given = [name for name in names if name != conf.USER_PHONE_FIELD]
-        required = {name: {"required": True} for name in given}
+        # All others are required unless the model allows them to be blank.
+        required = {model.USERNAME_FIELD: {"required": True}}
         fields = ["phone_token", *given, "password"]
         self.Meta: Any = type(
             "Meta", (), {"model": model, "fields": fields, "extra_kwargs": required}
@@ -206,7 +207,11 @@ class SignupSerializer(serializers.ModelSerializer[Any]):
         request = self.context["request"]
 
         def create_user(number: str) -> AbstractBaseUser:
-            fields = dict(validated_data)
+            # A manager's `create_user` may ask for what the model allows to be blank.
+            model = get_user_model()
+            blank = [name for name in self.Meta.fields if name in model.REQUIRED_FIELDS]
+            empty = model()
+            fields = {name: getattr(empty, name) for name in blank} | validated_data
             if name := conf.USER_PHONE_FIELD:
                 fields[name] = number
             return services.create_user(**fields)

@@ -31,7 +31,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 def test_by_mouse(visit, site, provider, options, scripts):
     page = visit(java_script_enabled=scripts, **options)
     start(page, site, "8 (916) 123-45-67")
-    expect(page.locator("h1")).to_have_text("Type the last 4 digits of the caller's number")
+    expect(page.locator("h1")).to_have_text("Enter the last 4 digits of the number that calls you")
     code = provider.last_call(NUMBER).code
     code_field(page).fill(" ".join(code))  # the last digit sends it
     if not scripts:
@@ -137,7 +137,9 @@ def test_an_unknown_outcome(visit, site, provider):
     expect(said).to_have_text(re.compile("if not, you can ask for another call in [0-9]+ s"))
     later(61)
     page.clock.run_for(61_000)
-    expect(said).to_have_text("If your phone rang, type the digits; if not, ask for another call.")
+    expect(said).to_have_text(
+        "If your phone rang, enter the digits. If it didn't, request another call."
+    )
     code_field(page).fill(provider.last_call(number(9925)).code)
     expect(page.get_by_label("Username")).to_be_visible()
 
@@ -150,7 +152,7 @@ def test_the_countdown_to_the_next_call(visit, site, provider):
     page.clock.install()
     start(page, site)
     again = page.get_by_role("button", name="Call again")
-    voice = page.get_by_role("button", name="Say the code by voice")
+    voice = page.get_by_role("button", name="Get the code by voice call")
     countdown = page.locator("p[data-flashcall-countdown]")
     expect(again).to_be_disabled()
     expect(voice).to_be_disabled()
@@ -160,11 +162,11 @@ def test_the_countdown_to_the_next_call(visit, site, provider):
     expect(page.get_by_role("status")).to_be_empty()  # not each second is read out
     later(61)
     page.clock.run_for(61_000)
-    expect(countdown).to_have_text("You can ask for another call now.")
-    expect(page.get_by_role("status")).to_have_text("You can ask for another call now.")
+    expect(countdown).to_have_text("You can request another call now.")
+    expect(page.get_by_role("status")).to_have_text("You can request another call now.")
     expect(again).to_be_enabled()
     voice.click()
-    expect(page.locator("h1")).to_have_text("Type the code you hear")
+    expect(page.locator("h1")).to_have_text("Enter the code you hear")
     assert Call.objects.latest("pk").channel == "voice_code"
 
 
@@ -235,7 +237,7 @@ def test_pressed_twice(visit, site, provider):
     assert len(provider.requests) == 1
     code_field(page).fill(wrong(provider.last_call(NUMBER).code)[:3])
     page.get_by_role("button", name="Confirm").evaluate("b => { b.click(); b.click(); }")
-    expect(page.get_by_text("Enter the code: 4 digits.")).to_be_visible()
+    expect(page.get_by_text("Enter the 4-digit code.")).to_be_visible()
     assert Verification.objects.get().attempts_left == 3
 
 

@@ -42,8 +42,8 @@ def states(page, site, provider):
     Call.objects.update(status="undelivered", error_code="busy")
     page.reload()
     yield "check, not delivered"
-    press(page, "Say the code by voice")
-    page.get_by_text(word(page, "Type the code you hear")).first.wait_for()
+    press(page, "Get the code by voice call")
+    page.get_by_text(word(page, "Enter the code you hear")).first.wait_for()
     yield "check, by voice"
     # As without JavaScript, or from a window that knows of no wait.
     again = page.get_by_role("button", name=word(page, "Call again"))
