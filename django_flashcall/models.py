@@ -54,7 +54,7 @@ class Phone(models.Model):
         verbose_name_plural = _("phones")
         permissions: ClassVar = [
             ("view_number", "Can see whole phone numbers"),
-            ("block_phone", "Can block phones and let them try again"),
+            ("block_phone", "Can block phones and end their wait"),
             ("forget_phone", "Can erase what is known of a phone"),
         ]
         indexes: ClassVar = [
@@ -106,8 +106,8 @@ class Verification(models.Model):
     state = models.CharField(
         _("state"), max_length=16, choices=State.choices, default=State.PENDING
     )
-    code_length = models.PositiveSmallIntegerField(_("digits of the code"))
-    max_attempts = models.PositiveSmallIntegerField(_("attempts in all"))
+    code_length = models.PositiveSmallIntegerField(_("code length"))
+    max_attempts = models.PositiveSmallIntegerField(_("maximum attempts"))
     attempts_left = models.PositiveSmallIntegerField(_("attempts left"))
     calls_left = models.PositiveSmallIntegerField(_("calls left"))
     user = models.ForeignKey(
@@ -229,8 +229,8 @@ class Call(models.Model):
         _("provider's identifier"), max_length=64, blank=True, db_index=True
     )
     provider_code = models.IntegerField(_("provider's error"), null=True, blank=True)
-    provider_message = models.CharField(_("provider's words"), max_length=300, blank=True)
-    must_mend = models.BooleanField(_("the operator must mend it"), default=False)
+    provider_message = models.CharField(_("provider message"), max_length=300, blank=True)
+    must_mend = models.BooleanField(_("needs attention"), default=False)
     mcc_mnc = models.CharField(_("operator"), max_length=6, blank=True)
     price = models.DecimalField(_("price"), max_digits=12, decimal_places=4, null=True, blank=True)
     code_digest = models.CharField(max_length=64, blank=True, editable=False)
@@ -240,7 +240,7 @@ class Call(models.Model):
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
     is_test = models.BooleanField(_("test number"), default=False)
-    created_at = models.DateTimeField(_("asked for"), default=timezone.now)
+    created_at = models.DateTimeField(_("requested"), default=timezone.now)
     answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
 
     class Meta:
@@ -318,7 +318,7 @@ class Attempt(models.Model):
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     network = models.CharField(max_length=43, blank=True, editable=False)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
-    created_at = models.DateTimeField(_("made"), default=timezone.now, db_index=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("attempt")
@@ -380,7 +380,7 @@ class Rule(models.Model):
 
     action = models.CharField(_("action"), max_length=8, choices=Action.choices)
     prefix = models.CharField(
-        _("number or its beginning"),
+        _("number or prefix"),
         max_length=16,
         blank=True,
         db_index=True,
@@ -394,7 +394,9 @@ class Rule(models.Model):
         max_length=16,
         choices=Channel.choices,
         blank=True,
-        help_text=_("Denied, it places no calls at all until the rule is deleted."),
+        help_text=_(
+            "If denied, no calls are placed through this channel until you delete the rule."
+        ),
     )
     note = models.CharField(_("note"), max_length=300, blank=True)
     created_by = models.ForeignKey(
@@ -404,9 +406,9 @@ class Rule(models.Model):
         blank=True,
         editable=False,
         related_name="+",
-        verbose_name=_("made by"),
+        verbose_name=_("created by"),
     )
-    created_at = models.DateTimeField(_("made"), default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("rule")
@@ -420,7 +422,7 @@ class Rule(models.Model):
                 ),
                 name="flashcall_rule_target",
                 violation_error_message=_(
-                    "Name one of these: a number or its beginning, a country, or a channel to deny."
+                    "Enter one of these: a number or prefix, a country, or a channel to deny."
                 ),
             ),
             models.UniqueConstraint(
@@ -442,7 +444,7 @@ class Refusal(models.Model):
         NUMBER = "number", _("number")
         ADDRESS = "address", _("address")
         PREFIX = "prefix", _("range of numbers")
-        TOTAL = "total", _("whole budget")
+        TOTAL = "total", _("site budget")
         RULE = "rule", _("rule or country")
         GUARD = "guard", _("fraud guard")
         CHANNEL = "channel", _("stopped channel")
@@ -451,12 +453,12 @@ class Refusal(models.Model):
     scope = models.CharField(_("limit"), max_length=16, choices=Scope.choices)
     reason = models.CharField(_("reason"), max_length=32)
     hour = models.DateTimeField(_("hour"))
-    count = models.PositiveIntegerField(_("how often"), default=1)
+    count = models.PositiveIntegerField(_("count"), default=1)
     example = models.CharField(_("latest example"), max_length=64, blank=True)
 
     class Meta:
-        verbose_name = _("refusal")
-        verbose_name_plural = _("refusals")
+        verbose_name = _("blocked request")
+        verbose_name_plural = _("blocked requests")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["hour", "scope", "reason"], name="flashcall_refusal_once"
@@ -480,10 +482,10 @@ class GuardDecision(models.Model):
     value = models.CharField(_("which"), max_length=43)
     day = models.DateField(_("day"))
     denied = models.BooleanField(_("calls refused"))
-    unverified = models.PositiveIntegerField(_("calls that nobody completed"))
-    honest = models.PositiveIntegerField(_("numbers that did what they came for"))
-    allowed = models.PositiveIntegerField(_("such calls that are usual"))
-    count = models.PositiveIntegerField(_("how often it was applied"), default=1)
+    unverified = models.PositiveIntegerField(_("calls not completed"))
+    honest = models.PositiveIntegerField(_("completed numbers"))
+    allowed = models.PositiveIntegerField(_("expected calls not completed"))
+    count = models.PositiveIntegerField(_("times applied"), default=1)
     created_at = models.DateTimeField(_("decided"), default=timezone.now, db_index=True)
     overruled_at = models.DateTimeField(_("overruled"), null=True, blank=True)
     overruled_by = models.ForeignKey(
@@ -496,8 +498,8 @@ class GuardDecision(models.Model):
     )
 
     class Meta:
-        verbose_name = _("decision of the fraud guard")
-        verbose_name_plural = _("decisions of the fraud guard")
+        verbose_name = _("fraud guard decision")
+        verbose_name_plural = _("fraud guard decisions")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["scope", "value", "day"], name="flashcall_decision_once"

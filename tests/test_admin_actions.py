@@ -1,4 +1,4 @@
-"""What operators do in the admin: block, forget, rules, a test call; and what must be mended."""
+"""What operators do in the admin: block, forget, rules, a test call; and what needs attention."""
 
 from datetime import timedelta
 
@@ -110,7 +110,7 @@ def test_let_try_again(phone):
     assert response.redirect_chain[-1][0] == url("phone", phone.pk)
     phone.refresh_from_db()
     assert (phone.failures, phone.waits_until) == (0, None)
-    assert LogEntry.objects.get().change_message == "Allowed to try again"
+    assert LogEntry.objects.get().change_message == "Wait ended"
 
 
 def test_forgotten(phone):
@@ -139,9 +139,9 @@ def test_the_buttons_on_a_phones_page_lead_to_the_question(phone):
     client = operator(*VIEW, "block_phone", "forget_phone")
     page = client.get(url("phone", phone.pk)).content.decode()
     assert "Block</button>" in page
-    assert "Let it try again</button>" not in page  # nothing to forgive
+    assert "End the wait</button>" not in page  # nothing to forgive
     response = act(client, "block", phone, index="0")
-    assert "Why, for your colleagues" in response.content.decode()
+    assert "Reason, for your colleagues" in response.content.decode()
 
 
 def add_rule(client, **data):
@@ -174,18 +174,18 @@ def test_a_rules_prefix_is_typed_in_any_way(typed, prefix):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"prefix": "916"}, "Begin with a plus"),
-        ({"prefix": "+"}, "Begin with a plus"),
-        ({"prefix": "+999"}, "Begin with a plus"),
-        ({"prefix": "+0"}, "Begin with a plus"),
-        ({"prefix": "+7916abc"}, "Begin with a plus"),
-        ({"prefix": "+7" + "9" * 20}, "Begin with a plus"),
-        ({"prefix": "+7916;ext=1"}, "Begin with a plus"),
-        ({"country": "XX"}, "no such country"),
-        ({"country": "R"}, "no such country"),
-        ({}, "Name one of these"),
-        ({"prefix": "+7916", "country": "RU"}, "Name one of these"),
-        ({"channel": "voice_code", "action": "allow"}, "Name one of these"),
+        ({"prefix": "916"}, "Start with a plus"),
+        ({"prefix": "+"}, "Start with a plus"),
+        ({"prefix": "+999"}, "Start with a plus"),
+        ({"prefix": "+0"}, "Start with a plus"),
+        ({"prefix": "+7916abc"}, "Start with a plus"),
+        ({"prefix": "+7" + "9" * 20}, "Start with a plus"),
+        ({"prefix": "+7916;ext=1"}, "Start with a plus"),
+        ({"country": "XX"}, "Unknown country"),
+        ({"country": "R"}, "Unknown country"),
+        ({}, "Enter one of these"),
+        ({"prefix": "+7916", "country": "RU"}, "Enter one of these"),
+        ({"channel": "voice_code", "action": "allow"}, "Enter one of these"),
         ({"country": "KZ"}, "already exists"),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_test_call_that_the_provider_refuses_leads_to_what_it_said(caller, pro
     response = call(caller, "+79161239906")
     page = caller.get(response.url).content.decode()
     assert "Invalid password" in page
-    assert "The operator of this site must mend it." in page
+    assert "This needs the site operator's attention." in page
 
 
 def test_a_test_call_that_is_not_placed_says_why(caller, provider):
@@ -303,26 +303,26 @@ def test_a_test_call_runs_in_no_transaction(outbox, monkeypatch):
 
 def test_what_must_be_mended_stands_on_the_index_until_a_call_succeeds(caller, provider, configure):
     configure(COOLDOWN=0)
-    words = "Calls cannot be placed through “default” until this is mended"
+    words = "No calls can be placed through “default” until this is fixed"
     assert "not used" in caller.get(INDEX).content.decode()
     call(caller, "+79161239906")
     page = caller.get(INDEX).content.decode()
     assert words in page
     assert "Invalid password" in page
-    assert "must be mended" in page
+    assert "needs attention" in page
     call(caller, "+79161239901")  # the provider is down: the password is wrong all the same
     assert words in caller.get(INDEX).content.decode()
     call(caller)
     page = caller.get(INDEX).content.decode()
     assert words not in page
-    assert "works" in page
+    assert "healthy" in page
     call(caller, "+79161239901")
     page = caller.get(INDEX).content.decode()
     assert words not in page
-    assert "in trouble" in page
+    assert "failing" in page
     call(caller, "+79161239908")  # a person's wrong number is no trouble of the backend
     call(caller, "+79161234568")
-    assert "works" in caller.get(INDEX).content.decode()
+    assert "healthy" in caller.get(INDEX).content.decode()
 
 
 def test_the_health_takes_few_queries_and_is_shown_to_those_who_see_calls(caller, provider):
@@ -331,7 +331,7 @@ def test_the_health_takes_few_queries_and_is_shown_to_those_who_see_calls(caller
         assert caller.get(INDEX).status_code == 200
     assert sum("flashcall" in query["sql"].split("WHERE")[0] for query in captured) <= 2
     page = operator("view_rule", name="other").get(INDEX).content.decode()
-    assert "How the providers do" not in page
+    assert "Provider health" not in page
     assert "Invalid password" not in page
 
 

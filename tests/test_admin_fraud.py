@@ -77,7 +77,9 @@ def test_those_who_may_block(staff, decision):
 
 def test_search(admin_client, decision):
     assert "+7916123" in admin_client.get(DECISIONS, {"q": "+7916123"}).content.decode()
-    assert "0 decisions" in admin_client.get(DECISIONS, {"q": "+79161"}).content.decode()
+    assert (
+        "0 fraud guard decisions" in admin_client.get(DECISIONS, {"q": "+79161"}).content.decode()
+    )
 
 
 def test_history_is_not_changed(admin_client, decision):

@@ -204,7 +204,7 @@ def test_the_page_has_no_script_and_no_style_of_its_own():
 
 def test_the_page_of_nothing():
     text = page().content.decode()
-    assert "Nothing in this period." in text
+    assert "No calls in this period." in text
     assert "Cost" not in text
 
 
@@ -214,7 +214,7 @@ def test_more_networks_than_a_chart_holds_are_summed_up():
         for _ in range(21 - code):
             happened(now, mcc_mnc=f"310{code:02}", price="1.00")
     charts = {chart.title: chart for chart in page().context["charts"]}
-    rows = charts["By network"].rows
+    rows = charts["By operator"].rows
     assert len(rows) == 13
     name, cells = rows[-1]
     assert name == "others"

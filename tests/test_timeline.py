@@ -109,7 +109,7 @@ def test_a_killed_process_leaves_a_call_without_an_answer(outbox):
     Call.objects.update(status="queued", answered_at=None)
     assert kinds(verification) == [Kind.STARTED, Kind.CALL]
     page = operator(*VIEW).get(url("verification", verification.pk)).content.decode()
-    assert "No answer has been written down." in page
+    assert "No response was recorded." in page
 
 
 def test_the_page_tells_it_in_words(finished, outbox):
@@ -117,16 +117,16 @@ def test_the_page_tells_it_in_words(finished, outbox):
     text = " ".join(page.split())
     told = [
         "Started</strong> by an app without a session, from 203.0.113.7; purpose: signup",
-        "Call 1</strong> asked for: flash call through “default”",
-        "Answer to call 1, after",
-        f"The provider took it as locmem-{outbox[0].reference}",
+        "Call 1</strong> requested: flash call through “default”",
+        "Response to call 1 after",
+        f"The provider accepted it as locmem-{outbox[0].reference}",
         "Report on call 1</strong>",
         "Switched off or out of reach. Operator: MTS.",
         "Call 2</strong>",
         "Report on call 2</strong>",
         "Price: 0.45",
-        "A wrong code was typed</strong>, from 203.0.113.8",
-        "The right code was typed</strong>, from 203.0.113.7",
+        "Wrong code entered</strong>, from 203.0.113.8",
+        "Right code entered</strong>, from 203.0.113.7",
         "Verified</strong>",
         "Redeemed</strong> by ann",
     ]

@@ -60,7 +60,7 @@ def _forget(phone: Phone, request: HttpRequest, note: str) -> bool:
 BLOCK = Deed(
     "block_phone",
     _("Block"),
-    _("No more calls will be placed to it, from now on and until it is unblocked."),
+    _("No calls will be placed to this number until you unblock it."),
     _("Blocked"),
     lambda phone, request, note: blocking.block(phone, by=_account(request), note=note),
     lambda phone: not phone.blocked,
@@ -69,16 +69,19 @@ BLOCK = Deed(
 UNBLOCK = Deed(
     "block_phone",
     _("Unblock"),
-    _("The rule that names the number is deleted. Rules for ranges and countries stay."),
+    _("This deletes the rule for this number. Rules for ranges and countries stay."),
     _("Unblocked"),
     lambda phone, request, note: blocking.unblock(phone),
     lambda phone: bool(phone.blocked),
 )
 LET_TRY_AGAIN = Deed(
     "block_phone",
-    _("Let it try again"),
-    _("Its wrong codes are forgotten and its wait ends. Make sure that it is the owner who asks."),
-    _("Allowed to try again"),
+    _("End the wait"),
+    _(
+        "This clears the wrong codes and ends the wait. "
+        "Make sure that the owner of the number is asking."
+    ),
+    _("Wait ended"),
     lambda phone, request, note: blocking.let_try_again(phone),
     lambda phone: bool(phone.failures or phone.waits_until),
 )
@@ -86,8 +89,8 @@ FORGET = Deed(
     "forget_phone",
     _("Forget"),
     _(
-        "The number and everything known of it is erased: verifications, calls, reports, attempts "
-        "and addresses. It cannot be undone."
+        "This erases the number and all its verifications, calls, reports, attempts and "
+        "addresses. You cannot undo this."
     ),
     _("Forgotten"),
     _forget,

@@ -34,18 +34,18 @@ class CallAdmin(HistoryAdmin):
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
     search_help_text = _(
-        "A phone number in any way of writing it, or an identifier of the call: the provider's, "
-        "ours, or that of its verification."
+        "A phone number in any format, or an identifier: the provider's, ours, "
+        "or the verification's."
     )
     linked = frozenset({"phone", "verification"})
     disclosed: ClassVar = {**HistoryAdmin.disclosed, "concealed": "provider_message"}
     fieldsets: ClassVar = [
         (None, {"fields": ["timeline", ("masked", "shown_status", "reason"), ("way", "backend")]}),
         (
-            _("What the provider said"),
+            _("Provider response"),
             {"fields": [("provider_id", "provider_code", "mend"), "concealed"]},
         ),
-        (_("What the reports said"), {"fields": [("network_name", "price")]}),
+        (_("Delivery reports"), {"fields": [("network_name", "price")]}),
         (_("When"), {"fields": [("when", "answered", "provider_took"), "reference"]}),
     ]
 
@@ -104,7 +104,7 @@ class CallAdmin(HistoryAdmin):
     def network_name(self, call: Call) -> str:
         return display.network(call)
 
-    @admin.display(description=_("took"))
+    @admin.display(description=_("duration"))
     def provider_took(self, call: Call) -> str:
         return duration(call.took)
 
@@ -112,11 +112,11 @@ class CallAdmin(HistoryAdmin):
     def answered(self, call: Call) -> str:
         return moment(call.answered_at)
 
-    @admin.display(description=_("the operator must mend it"))
+    @admin.display(description=_("needs attention"))
     def mend(self, call: Call) -> str:
         return badge("refused", _("yes")) if call.must_mend else str(_("no"))
 
-    @admin.display(description=_("provider's words"))
+    @admin.display(description=_("provider message"))
     def concealed(self, call: Call) -> str:
         return conceal(call.provider_message)
 
@@ -124,4 +124,4 @@ class CallAdmin(HistoryAdmin):
     def timeline(self, call: Call) -> str:
         name = "admin:django_flashcall_verification_change"
         url = reverse(name, args=(call.verification_id,), current_app=self.admin_site.name)
-        return format_html('<a href="{}">{}</a>', url, _("Everything that happened"))
+        return format_html('<a href="{}">{}</a>', url, _("Timeline"))

@@ -59,7 +59,7 @@ def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
     try:
         calls = admin.get_changelist_instance(request).queryset
     except IncorrectLookupParameters:
-        messages.error(request, _("The list could not be filtered like this."))
+        messages.error(request, _("These filters are not valid."))
         name = "admin:django_flashcall_call_changelist"
         return HttpResponseRedirect(reverse(name, current_app=admin.admin_site.name))
     whole = may(request, "view_number")

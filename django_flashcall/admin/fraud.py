@@ -73,7 +73,7 @@ class GuardDecisionAdmin(HistoryAdmin):
             return badge("good", _("overruled"))
         return badge("refused", _("refused")) if decision.denied else badge("doubt", _("reported"))
 
-    @admin.display(description=_("not completed / usual / honest"))
+    @admin.display(description=_("not completed / expected / completed"))
     def figures(self, decision: GuardDecision) -> str:
         return f"{decision.unverified} / {decision.allowed} / {decision.honest}"
 
@@ -87,7 +87,7 @@ class GuardDecisionAdmin(HistoryAdmin):
             return "–"
         return f"{moment(decision.overruled_at)} {decision.overruled_by or ''}".strip()
 
-    @admin.action(description=_("Overrule: let these be called again"), permissions=["block"])
+    @admin.action(description=_("Overrule: allow these calls again"), permissions=["block"])
     def overrule(self, request: HttpRequest, queryset: Any) -> None:
         rows = list(queryset.filter(overruled_at=None))
         for row in rows:
@@ -97,7 +97,7 @@ class GuardDecisionAdmin(HistoryAdmin):
         text = ngettext("%d decision overruled.", "%d decisions overruled.", len(rows))
         self.message_user(request, text % len(rows), messages.SUCCESS)
 
-    @admin.action(description=_("Let the guard decide again"), permissions=["block"])
+    @admin.action(description=_("Restore the decision"), permissions=["block"])
     def restore(self, request: HttpRequest, queryset: Any) -> None:
         rows = list(queryset.exclude(overruled_at=None))
         for row in rows:

@@ -39,12 +39,12 @@ def _told(request: HttpRequest, backend: health.Health) -> dict[str, Any]:
 
 def _state(backend: health.Health) -> str:
     if backend.to_mend:
-        return badge("refused", _("must be mended"))
+        return badge("refused", _("needs attention"))
     if backend.success is None:
-        return badge("doubt", _("in trouble")) if backend.trouble else badge("quiet", _("not used"))
+        return badge("doubt", _("failing")) if backend.trouble else badge("quiet", _("not used"))
     if backend.trouble and backend.trouble.created_at > backend.success.created_at:
-        return badge("doubt", _("in trouble"))
-    return badge("good", _("works"))
+        return badge("doubt", _("failing"))
+    return badge("good", _("healthy"))
 
 
 def _moment(call: Call | None) -> str:

@@ -37,9 +37,7 @@ class PhoneAdmin(HistoryAdmin):
     list_select_related = ("owner",)
     sortable_by = ("first_seen",)
     search_fields = ("number",)  # see `get_search_results`
-    search_help_text = _(
-        "A phone number in any way of writing it, or the name that its owner logs in with."
-    )
+    search_help_text = _("A phone number in any format, or the owner's username.")
     fields = (
         ("masked", "state"),
         ("shown_owner", "verified"),

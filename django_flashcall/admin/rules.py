@@ -52,13 +52,15 @@ class RuleForm(ModelForm):
             return phones.parse_prefix(typed)
         except InvalidPhone:
             raise ValidationError(
-                _("Begin with a plus and the country code, for example +7916."), "invalid"
+                _("Start with a plus and the country code, for example +7916."), "invalid"
             ) from None
 
     def clean_country(self) -> str:
         country: str = self.cleaned_data["country"].strip().upper()
         if country and country not in phonenumbers.SUPPORTED_REGIONS:
-            raise ValidationError(_("There is no such country. Two letters: RU, KZ, …"), "invalid")
+            raise ValidationError(
+                _("Unknown country. Use a two-letter code such as RU or KZ."), "invalid"
+            )
         return country
 
 
@@ -129,7 +131,7 @@ class RuleAdmin(ModelAdmin):
         tone = "good" if rule.action == Rule.Action.ALLOW else "refused"
         return badge(tone, Rule.Action(rule.action).label)
 
-    @admin.display(description=_("made"), ordering="-created_at")
+    @admin.display(description=_("created"), ordering="-created_at")
     def made(self, rule: Rule) -> str:
         return moment(rule.created_at)
 

@@ -88,7 +88,7 @@ def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
         "admin/django_flashcall/statistics.html",
         {
             **admin.admin_site.each_context(request),
-            "title": _("Statistics of calls"),
+            "title": _("Call statistics"),
             "opts": admin.opts,
             "media": admin.media + forms.Media(js=SCRIPTS),
             "period": period,
@@ -106,9 +106,9 @@ def _tiles(figures: statistics.Figures) -> list[tuple[str, str]]:
     tiles = [
         (_("Calls"), formats.number_format(total.calls.total(), 0, force_grouping=True)),
         (_("Verified"), _percent(total.share_verified).words),
-        (_("Calls that failed"), _percent(_part(failed, total.calls.total())).words),
-        (_("Half of the answers within"), _milliseconds(total.p50).words),
-        (_("95 of 100 answers within"), _milliseconds(total.p95).words),
+        (_("Failed calls"), _percent(_part(failed, total.calls.total())).words),
+        (_("Median response time"), _milliseconds(total.p50).words),
+        (_("95th percentile response time"), _milliseconds(total.p95).words),
     ]
     if figures.priced:
         tiles.append((_("Cost"), _cost(total.cost).words))
@@ -133,15 +133,15 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
         ),
         over_time(
             "line",
-            _("Verified, of the verifications begun"),
+            _("Conversion rate"),
             [("good", _("verified"))],
             lambda bucket: [_percent(bucket.share_verified)],
             "%",
         ),
         over_time(
             "line",
-            _("How long the provider takes to answer"),
-            [("under-way", _("half within")), ("doubt", _("95 of 100 within"))],
+            _("Provider response time"),
+            [("under-way", _("median")), ("doubt", _("95th percentile"))],
             lambda bucket: [_milliseconds(bucket.p50), _milliseconds(bucket.p95)],
             _("ms"),
         ),
@@ -150,7 +150,7 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
         charts.append(
             over_time(
                 "stacked",
-                _("Cost, as far as reports name prices"),
+                _("Cost, from prices in delivery reports"),
                 [("under-way", _("cost"))],
                 lambda bucket: [_cost(bucket.cost)],
             )
@@ -158,12 +158,12 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
     charts += [
         Chart(
             "bars",
-            _("Why calls failed"),
+            _("Failure reasons"),
             _("Reason"),
             [("bad", _("calls"))],
             [(reasons.label(code), [_count(calls)]) for code, calls in figures.reasons],
         ),
-        _grouped(_("By network"), _("Operator"), figures.networks, operators.name),
+        _grouped(_("By operator"), _("Operator"), figures.networks, operators.name),
         _grouped(_("By country"), _("Country"), figures.countries, str),
     ]
     return charts

@@ -28,7 +28,9 @@ class CallForm(forms.Form):
     phone = forms.CharField(
         label=gettext_lazy("Phone number"),
         max_length=phones.MAX_TYPED_LENGTH,
-        help_text=gettext_lazy("One that you may call: its phone rings, and the call costs money."),
+        help_text=gettext_lazy(
+            "Use a number that you may call. The phone will ring, and the call costs money."
+        ),
         widget=forms.TextInput(attrs={"type": "tel", "autocomplete": "tel", "class": "vTextField"}),
     )
     channel = forms.ChoiceField(label=gettext_lazy("Channel"))

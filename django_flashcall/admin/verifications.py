@@ -23,7 +23,7 @@ class VerificationAdmin(HistoryAdmin):
     list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
-    search_help_text = _("A phone number in any way of writing it, or the id of a verification.")
+    search_help_text = _("A phone number in any format, or a verification ID.")
     linked = frozenset({"phone"})
     fields = (
         ("masked", "shown_status"),

@@ -86,7 +86,7 @@ def test_the_buttons_of_a_phone(seen):
     call = Call.objects.filter(status="sent").first()
     page = seen(url("phone", call.phone_id))
     page.get_by_role("button", name="Block").click()
-    page.get_by_label("Why, for your colleagues").fill("asked us to stop")
+    page.get_by_label("Reason, for your colleagues").fill("asked us to stop")
     page.get_by_role("button", name="Block").click()
     page.get_by_text("blocked", exact=True).wait_for()
     assert page.url.endswith(url("phone", call.phone_id))
