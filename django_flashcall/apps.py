@@ -3,6 +3,8 @@ from importlib import import_module
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
+__all__ = ["FlashcallConfig"]
+
 
 class FlashcallConfig(AppConfig):
     name = "django_flashcall"

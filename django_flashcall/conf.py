@@ -19,6 +19,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+__all__ = ["FLASH_CALL", "VOICE_CODE", "conf"]
+
 T = TypeVar("T")
 
 FLASH_CALL = "flash_call"

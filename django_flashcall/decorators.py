@@ -11,6 +11,8 @@ from django.utils.decorators import method_decorator
 
 from . import services
 
+__all__ = ["PhoneVerifiedRequiredMixin", "non_atomic", "phone_verified_required"]
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 

@@ -15,6 +15,36 @@ from django.utils.translation import ngettext, ngettext_lazy
 
 from .redaction import plain_text
 
+__all__ = [
+    "AlreadyVerified",
+    "ChallengeRequired",
+    "Cooldown",
+    "DuplicateCall",
+    "DuplicateRejected",
+    "FlashcallError",
+    "InvalidCode",
+    "InvalidDestination",
+    "InvalidPhone",
+    "InvalidToken",
+    "InvalidValue",
+    "LimitReached",
+    "MalformedReport",
+    "Misconfigured",
+    "NumberRejected",
+    "PhoneNotAllowed",
+    "PhoneTaken",
+    "ProviderError",
+    "ProviderUnavailable",
+    "TemporaryFailure",
+    "TooManyAttempts",
+    "TooManyCalls",
+    "UnknownOutcome",
+    "VerificationCancelled",
+    "VerificationExpired",
+    "VerificationNotFound",
+    "WrongCode",
+]
+
 MINUTE = 60
 HOUR = 60 * MINUTE
 

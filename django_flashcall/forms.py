@@ -19,6 +19,16 @@ from .models import Phone, Verification
 from .redaction import Secret
 from .verification import codes
 
+__all__ = [
+    "CodeField",
+    "CodeForm",
+    "PhoneField",
+    "PhoneForm",
+    "PhoneTokenField",
+    "SignupForm",
+    "VerifiedPhoneMixin",
+]
+
 
 def channel_label(channel: str, code_length: int) -> str:
     """Return what a channel is called where a visitor chooses one.

@@ -18,6 +18,18 @@ from django.utils.translation import gettext_lazy as _
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
 
+__all__ = [
+    "Attempt",
+    "Call",
+    "Channel",
+    "DeliveryReport",
+    "GuardDecision",
+    "Phone",
+    "Refusal",
+    "Rule",
+    "Verification",
+]
+
 LONGEST_RANGE = 9
 """Characters of a prefix, the plus included, that may be shown: a longer one is a number's own."""
 

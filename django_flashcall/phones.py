@@ -10,6 +10,8 @@ from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
 from .conf import conf
 from .exceptions import InvalidPhone
 
+__all__ = ["country", "is_allowed", "mask", "parse"]
+
 MAX_TYPED_LENGTH = 64
 """Characters of a number as typed: E.164 has 15 digits, the rest is punctuation."""
 

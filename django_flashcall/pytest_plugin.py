@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from .backends import CallRequest
     from .simulator import Account, Simulator
 
+__all__ = [
+    "flashcall_outbox",
+    "flashcall_provider",
+    "flashcall_simulator",
+    "flashcall_simulator_accounts",
+]
+
 
 @pytest.fixture
 def flashcall_outbox(settings: Any) -> list[CallRequest]:

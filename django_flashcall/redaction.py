@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+__all__ = ["Secret", "plain_text"]
+
 PROVIDER_TEXT_LENGTH = 300
 """Characters kept of what a provider says: enough for a sentence, too few to fill a disk."""
 

@@ -15,6 +15,8 @@ from .models import Phone, Verification
 from .protection import visitors
 from .redaction import Secret
 
+__all__ = ["redeem", "sign_up", "verification"]
+
 _TOKENS = f"{visitors.SESSION_KEY}_tokens"
 _CURRENT = f"{visitors.SESSION_KEY}_current"
 _REFUSAL = f"{visitors.SESSION_KEY}_refusal"

@@ -5,6 +5,18 @@ A receiver that raises is logged and undoes nothing. None carries a code.
 
 from django.dispatch import Signal
 
+__all__ = [
+    "budget_spent",
+    "call_failed",
+    "call_placed",
+    "delivery_reported",
+    "fraud_suspected",
+    "phone_redeemed",
+    "phone_verified",
+    "provider_trouble",
+    "wrong_codes_rise",
+]
+
 call_placed = Signal()
 """A call was placed, or may have been. ``sender`` is `Call`, ``call`` the row."""
 

@@ -5,6 +5,8 @@ from django.urls import path
 from . import webhooks
 from .pages import views
 
+__all__ = ["app_name", "urlpatterns"]
+
 app_name = "django_flashcall"
 
 urlpatterns = [

@@ -21,6 +21,8 @@ from .decorators import non_atomic
 from .exceptions import MalformedReport
 from .protection import visitors
 
+__all__ = ["DeliveryReportView"]
+
 logger = logging.getLogger("django_flashcall")
 
 MAX_BODY_BYTES = 64 * 1024

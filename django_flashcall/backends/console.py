@@ -10,6 +10,8 @@ from django.core import checks
 
 from .base import BaseBackend, CallRequest, Receipt
 
+__all__ = ["ConsoleBackend"]
+
 
 class ConsoleBackend(BaseBackend):
     """Prints what the phone would show to standard output: the number and **the code**.

@@ -31,6 +31,8 @@ from .base import CallRequest, Receipt, Report, WebhookRequest
 from .http import CONNECT_TIMEOUT, POOL_SIZE, RETRIES, TIMEOUT, Answer, HTTPBackend, Verdict
 from .options import Rule, is_text, is_url, is_whole
 
+__all__ = ["FlashingCallBackend"]
+
 TTL = 1
 """Minutes that the provider tries to place a call; a person at a form waits no longer."""
 

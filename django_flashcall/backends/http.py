@@ -24,6 +24,8 @@ from .base import BaseBackend, CallRequest, Receipt
 from .connections import Exchange, Session
 from .options import Rule, is_local, is_seconds, is_url, is_verification, is_whole
 
+__all__ = ["Answer", "HTTPBackend", "Verdict"]
+
 CONNECT_TIMEOUT = 3.0
 """Seconds for a connection to one address of the provider: two lost SYN packets are survived."""
 

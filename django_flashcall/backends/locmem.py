@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .base import BaseBackend, CallRequest, Receipt
 
+__all__ = ["LocmemBackend", "outbox"]
+
 outbox: list[CallRequest] = []
 """Every call placed in this process, oldest first. Tests read it, and ``outbox.clear()`` it."""
 

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import requests
 from django.core import checks
 
+__all__ = ["Rule", "is_seconds", "is_text", "is_url", "is_whole"]
+
 
 class Rule(NamedTuple):
     """What the value of an option must be: the test, its words, and the id of the check."""

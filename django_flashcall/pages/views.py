@@ -38,6 +38,8 @@ from ..models import Call, Verification
 from ..protection import visitors
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
+__all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
+
 OVER: dict[str, type[FlashcallError]] = {
     "verified": AlreadyVerified,
     "redeemed": AlreadyVerified,

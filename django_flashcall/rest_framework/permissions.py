@@ -9,6 +9,8 @@ from rest_framework.views import APIView
 
 from .. import services
 
+__all__ = ["HasVerifiedPhone"]
+
 
 class HasVerifiedPhone(BasePermission):
     """Lets those in whose account has a verified phone number."""

@@ -22,6 +22,20 @@ from ..redaction import Secret
 from ..verification import codes
 from .exceptions import ServiceError
 
+__all__ = [
+    "CallSerializer",
+    "CheckSerializer",
+    "CodeField",
+    "PhoneField",
+    "PhoneTokenField",
+    "ResendSerializer",
+    "SignupSerializer",
+    "StartSerializer",
+    "StartedVerificationSerializer",
+    "VerificationSerializer",
+    "visitor",
+]
+
 Result = TypeVar("Result")
 
 

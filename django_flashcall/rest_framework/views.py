@@ -18,6 +18,15 @@ from ..models import Verification
 from . import exceptions, serializers
 from .parsers import JSONParser
 
+__all__ = [
+    "CheckView",
+    "FlashcallView",
+    "ResendView",
+    "SignupView",
+    "StartView",
+    "VerificationView",
+]
+
 
 class FlashcallView(APIView):
     """Base of the endpoints: open to all, JSON only, and outside of ``ATOMIC_REQUESTS``.
