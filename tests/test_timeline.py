@@ -121,7 +121,7 @@ def test_the_page_tells_it_in_words(finished, outbox):
         "Response to call 1 after",
         f"The provider accepted it as locmem-{outbox[0].reference}",
         "Report on call 1</strong>",
-        "Switched off or out of reach. Operator: MTS.",
+        "Phone off or out of coverage. Operator: MTS.",
         "Call 2</strong>",
         "Report on call 2</strong>",
         "Price: 0.45",

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import helpers
+from django.contrib.admin.models import CHANGE, DELETION
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -19,7 +20,7 @@ from django.utils.translation import ngettext
 from ..models import Phone
 from ..privacy import retention
 from ..protection import blocking
-from .base import CHANGE, DELETION, HistoryAdmin, log, shown_number
+from .base import HistoryAdmin, log, shown_number
 
 MOST = 200
 """Phones that one deed is done to at most: they are shown and confirmed one by one."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # generic for the type checker alone
     Pages = Paginator[Any]
 else:
     ModelAdmin, Rows, Pages = admin.ModelAdmin, QuerySet, Paginator
-
-__all__ = ["ADDITION", "CHANGE", "DELETION", "HistoryAdmin", "ModelAdmin"]
 
 COUNTED = 10_000
 """Rows that a list counts and pages through; filters, dates and search lead to the others."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.models import CHANGE
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from ..delivery import reasons
 from ..insight import operators
 from ..models import Call
-from .base import CHANGE, HistoryAdmin, conceal, log, may
+from .base import HistoryAdmin, conceal, log, may
 
 ROWS_AT_ONCE = 2_000
 

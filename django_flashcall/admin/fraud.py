@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,7 +13,7 @@ from django.utils.translation import ngettext
 
 from ..insight import operators
 from ..models import GuardDecision, Refusal
-from .base import CHANGE, HistoryAdmin, badge, log, may, moment
+from .base import HistoryAdmin, badge, log, may, moment
 
 
 @admin.register(Refusal)

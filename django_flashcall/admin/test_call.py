@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -19,7 +20,7 @@ from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Channel, Phone, Verification
 from ..protection import visitors
-from .base import ADDITION, HistoryAdmin, duration, log, may
+from .base import HistoryAdmin, duration, log, may
 
 
 class CallForm(forms.Form):

@@ -18,7 +18,6 @@ __all__ = [
     "Report",
     "WebhookRequest",
     "get_backend",
-    "load_class",
 ]
 
 _lock = threading.Lock()

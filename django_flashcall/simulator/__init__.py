@@ -49,7 +49,6 @@ others        success, reported delivered                                      y
 """
 
 from .answers import ERRORS, STEERING, Answer, Manner
-from .command import add_arguments, main, serve
 from .provider import Simulator
 from .sendings import Account, PlacedCall, ReceivedRequest
 
@@ -62,7 +61,4 @@ __all__ = [
     "PlacedCall",
     "ReceivedRequest",
     "Simulator",
-    "add_arguments",
-    "main",
-    "serve",
 ]

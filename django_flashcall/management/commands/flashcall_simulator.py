@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ... import simulator
+from ...simulator import command
 
 
 class Command(BaseCommand):
@@ -12,7 +12,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        simulator.add_arguments(parser)
+        command.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        simulator.serve(options)
+        command.serve(options)
