@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the settings, found before the first request.
+"""System checks: find wrong settings before the first request.
 
 ``manage.py check`` runs `check_settings`, ``manage.py check --deploy`` also `check_deployment`.
 """
@@ -33,13 +33,11 @@ ID_OF_OTHER_SETTINGS = "django_flashcall.E013"
 def check_settings(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Find unknown keys, wrong values, and settings that do not fit each other."""
+    """Return errors for unknown keys, invalid values and settings that contradict each other."""
     try:
         given = conf.given
     except ImproperlyConfigured as error:
-        return [
-            Error(str(error), hint="See the reference of settings.", id="django_flashcall.E001")
-        ]
+        return [Error(str(error), hint="See the settings reference.", id="django_flashcall.E001")]
     return [
         *_unknown_keys(given),
         *_wrong_values(),
@@ -54,7 +52,7 @@ def check_settings(
 def check_deployment(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Find what is right on a developer's machine and wrong on the open internet."""
+    """Return warnings for settings that are fine in development but not in production."""
     found: list[CheckMessage] = []
     for alias, config, messages in _backends():
         if not messages:
@@ -65,34 +63,34 @@ def check_deployment(
 def _deployment() -> Iterator[CheckMessage]:
     if _is_right("TEST_NUMBERS") and conf.TEST_NUMBERS:
         yield Warning(
-            "FLASHCALL: TEST_NUMBERS is set: whoever knows such a number and its code can "
+            "FLASHCALL: TEST_NUMBERS is set: anyone who knows a test number and its code can "
             "verify it without a call.",
-            hint="Keep it for as long as a reviewer needs it, and use codes nobody guesses.",
+            hint="Remove it when the app review is over, and use codes that are hard to guess.",
             id="django_flashcall.W002",
         )
     if "CALLS_TOTAL" not in conf.given:
         yield Warning(
-            "FLASHCALL: CALLS_TOTAL, the budget of the whole site, is left to its default.",
-            hint='Choose what the site needs on its busiest day, for example "5000/day": an attack '
-            "can cost no more, and beyond it nobody is called.",
+            "FLASHCALL: CALLS_TOTAL, the limit on all calls of the site, is not set.",
+            hint="Set it to the calls that the site needs on its busiest day, for example "
+            '"5000/day". It caps what an attack can cost; when it is used up, nobody is called.',
             id="django_flashcall.W003",
         )
     proxied = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST
     if proxied and _is_right("TRUSTED_PROXIES") and not conf.TRUSTED_PROXIES:
         yield Warning(
-            "FLASHCALL: the site stands behind a proxy (SECURE_PROXY_SSL_HEADER or "
+            "FLASHCALL: the site is behind a proxy (SECURE_PROXY_SSL_HEADER or "
             "USE_X_FORWARDED_HOST), but TRUSTED_PROXIES is 0.",
-            hint="Set TRUSTED_PROXIES to the number of proxies of yours that add to "
-            "X-Forwarded-For; without it all visitors share the limits of one address.",
+            hint="Set TRUSTED_PROXIES to the number of your proxies that add to "
+            "X-Forwarded-For. Without it, all visitors share the limits of one address.",
             id="django_flashcall.W004",
         )
     if _is_right("PURPOSES"):
         login = conf.PURPOSES.get("login")
         if login is not None and login.code_length < max(CODE_LENGTHS):
             yield Warning(
-                "FLASHCALL: the purpose 'login' has codes of 4 digits: one guess in 10,000 opens "
-                "an account.",
-                hint='Have the provider enable 6 digits: {"login": {"CODE_LENGTH": 6}}.',
+                "FLASHCALL: the purpose 'login' has 4-digit codes: one guess in 10,000 logs in.",
+                hint="Ask the provider to enable 6-digit codes, then set "
+                'PURPOSES = {"login": {"CODE_LENGTH": 6}}.',
                 id="django_flashcall.W005",
             )
 
@@ -119,7 +117,7 @@ def _wrong_values() -> Iterator[CheckMessage]:
 
 
 def _backends() -> Iterator[tuple[str, BackendConfig, list[CheckMessage]]]:
-    """Yield each alias with what its backend itself finds wrong with its options."""
+    """Yield each alias with the errors that its backend finds in its options."""
     if not _is_right("BACKENDS"):
         return
     for alias, config in conf.BACKENDS.items():
@@ -149,9 +147,9 @@ def _channels() -> Iterator[CheckMessage]:
         for alias in aliases:
             if alias not in conf.BACKENDS:
                 yield Error(
-                    f"FLASHCALL: channel {channel!r} names the backend {alias!r}, which BACKENDS "
-                    "does not have.",
-                    hint=f"BACKENDS has: {', '.join(conf.BACKENDS)}.",
+                    f"FLASHCALL: channel {channel!r} uses the backend {alias!r}, which is not in "
+                    "BACKENDS.",
+                    hint=f"Backends in BACKENDS: {', '.join(conf.BACKENDS)}.",
                     id="django_flashcall.E010",
                 )
 
@@ -162,9 +160,10 @@ def _purposes() -> Iterator[CheckMessage]:
     for purpose in conf.PURPOSES.values():
         if not conf.channels_for(purpose):
             yield Error(
-                f"FLASHCALL: no channel can serve the purpose {purpose.name!r}, which demands "
+                f"FLASHCALL: no channel can serve the purpose {purpose.name!r}, which requires "
                 f"{purpose.code_length} digits.",
-                hint="A voice code has 4 digits: lower CODE_LENGTH, or add flash_call to CHANNELS.",
+                hint="Voice codes have 4 digits. Set CODE_LENGTH to 4 or add flash_call to "
+                "CHANNELS.",
                 id="django_flashcall.E011",
             )
 
@@ -177,7 +176,7 @@ def _user_phone_field() -> Iterator[CheckMessage]:
     except FieldDoesNotExist:
         yield Error(
             f"FLASHCALL: the user model has no field {conf.USER_PHONE_FIELD!r}.",
-            hint="USER_PHONE_FIELD names a field of AUTH_USER_MODEL that holds a number in E.164.",
+            hint="USER_PHONE_FIELD must be a field of AUTH_USER_MODEL that stores E.164 numbers.",
             id="django_flashcall.E017",
         )
 

@@ -1,8 +1,8 @@
-"""The settings of the app: the dictionary ``FLASHCALL``, read live, each value judged when read.
+"""The settings of the app: the dictionary ``FLASHCALL`` in the site's settings.
 
-``from django_flashcall.conf import conf`` and read ``conf.MAX_ATTEMPTS``. Nothing is kept, so that
-``override_settings`` works. A wrong value is found by ``manage.py check`` (`problems` feeds
-`django_flashcall.checks`) and raises `ImproperlyConfigured` wherever it is read: none is ever used.
+Use ``from django_flashcall.conf import conf`` and ``conf.MAX_ATTEMPTS``. Values are read and
+validated on every access, so ``override_settings`` works. ``manage.py check`` reports invalid
+values, and reading one raises `ImproperlyConfigured`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ VOICE_CODE = "voice_code"
 CHANNELS = (FLASH_CALL, VOICE_CODE)
 
 VOICE_CODE_LENGTH = 4
-"""Digits of a spoken code (FlashingCall API, «Результат запроса VoiceCode»)."""
+"""Digits of a voice code (FlashingCall API, «Результат запроса VoiceCode»)."""
 
 CODE_LENGTHS = (4, 6)
-"""Digits that a flash call can carry (FlashingCall API, «Результат запроса FlashingCall»)."""
+"""Code lengths that a flash call supports (FlashingCall API, «Результат запроса FlashingCall»)."""
 
 SECRET_LENGTH = 32
-"""Characters of a secret in a URL that nobody guesses."""
+"""Minimum length of a secret in a URL, in characters."""
 
 NUMBER_TYPES = tuple(
     name.lower() for name in phonenumbers.PhoneNumberType.__dict__ if name.isupper()
@@ -51,7 +51,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """One entry of ``BACKENDS``."""
+    """An entry of ``BACKENDS``."""
 
     path: str
     options: Mapping[str, Any] = field(repr=False)
@@ -59,7 +59,7 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a verification is for, with the settings that apply to it; times are in seconds."""
+    """A purpose of verifications, with the settings that apply to it. Times are in seconds."""
 
     name: str
     code_length: int
@@ -99,12 +99,12 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _rate(value: Any) -> Rate:
-    # As DRF reads a rate: the first letter of the period decides.
+    # Like DRF, only the first letter of the period counts.
     match = (
         re.fullmatch(r"([1-9]\d{0,8})/([smhd])[a-z]*", value) if isinstance(value, str) else None
     )
     if match is None:
-        raise ValueError(f'it must be a rate such as "20/hour", not {value!r}')
+        raise ValueError(f'it must be a rate like "20/hour", not {value!r}')
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     return Rate(int(match[1]), timedelta(seconds=seconds))
 
@@ -127,7 +127,7 @@ def _callable(value: Any) -> Callable[..., Any]:
 
 def _region(value: Any) -> str:
     if value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError(f'it must be an ISO 3166 code of a country such as "RU", not {value!r}')
+        raise ValueError(f'it must be an ISO 3166 country code like "RU", not {value!r}')
     return cast(str, value)
 
 
@@ -148,7 +148,7 @@ def _networks(
 def _secrets(value: Any) -> tuple[str, ...]:
     found = _sequence(value)
     for secret in found:
-        # The value itself stays out of the message: it is a secret.
+        # The message must not contain the value: it is a secret.
         if not isinstance(secret, str) or not re.fullmatch(
             rf"[A-Za-z0-9_-]{{{SECRET_LENGTH},}}", secret
         ):
@@ -181,7 +181,7 @@ def _backends(value: Any) -> dict[str, BackendConfig]:
             raise ValueError(f'"OPTIONS" of {alias!r} must be a dictionary with names as keys')
         found[alias] = BackendConfig(entry["BACKEND"], dict(options))
     if not found:
-        raise ValueError("it must name a backend at least")
+        raise ValueError("it must contain at least one backend")
     return found
 
 
@@ -191,25 +191,25 @@ def _channels(value: Any) -> dict[str, tuple[str, ...]]:
         _choice(*CHANNELS)(channel)
         found[channel] = tuple(_name(alias) for alias in _sequence(aliases))
         if not found[channel]:
-            raise ValueError(f"{channel!r} must name a backend at least")
+            raise ValueError(f"{channel!r} must have at least one backend")
     if not found:
-        raise ValueError("it must name a channel at least")
+        raise ValueError("it must contain at least one channel")
     return found
 
 
 def _test_numbers(value: Any) -> dict[str, str]:
     found = _mapping(value)
     for number, code in found.items():
-        # The code stays out of the message: codes are never shown.
+        # The message must not contain the code.
         if not re.fullmatch(r"\+[1-9]\d{6,14}", number):
-            raise ValueError(f"{number!r} must be a number in E.164 with the plus")
+            raise ValueError(f"{number!r} must be a number in E.164 format, with the plus sign")
         if not isinstance(code, str) or not re.fullmatch(r"[0-9]{4}|[0-9]{6}", code):
             raise ValueError(f"the code of {number!r} must be a string of 4 or 6 digits")
     return dict(found)
 
 
 class Setting(Generic[T]):
-    """One key of ``FLASHCALL``: its default, how its value is judged, and what it means."""
+    """A key of ``FLASHCALL``: its default, its parser, and its description."""
 
     def __init__(self, default: Any, parse: Callable[[Any], T], meaning: str) -> None:
         self.default = default
@@ -263,7 +263,7 @@ def _purposes(value: Any) -> dict[str, Purpose]:
                 raise ValueError(f"{key} of {name!r}: {error}") from None
         found[name] = Purpose(name, **values)
     if not found:
-        raise ValueError("it must name a purpose at least")
+        raise ValueError("it must contain at least one purpose")
     return found
 
 
@@ -274,46 +274,54 @@ class FlashcallSettings:
         {}, _backends, "alias → `BACKEND` (dotted path) and `OPTIONS` (keyword arguments); required"
     )
     CHANNELS = Setting(
-        {FLASH_CALL: ["default"]}, _channels, "channel → aliases of backends; the first is used"
+        {FLASH_CALL: ["default"]},
+        _channels,
+        "channel → list of backend aliases; the first one is used",
     )
     CODE_LENGTH = Setting(
-        4, cast("Callable[[Any], int]", _choice(*CODE_LENGTHS)), "digits of a flash call: 4 or 6"
+        4,
+        cast("Callable[[Any], int]", _choice(*CODE_LENGTHS)),
+        "digits of a flash call code: 4 or 6",
     )
     PURPOSES = Setting(
         {"signup": {}},
         _purposes,
-        f"what a verification may be for → overrides of {', '.join(_OVERRIDES)}; a channel with "
-        "fewer digits than its purpose demands is not offered",
+        f"purpose of verifications → overrides of {', '.join(_OVERRIDES)}; a channel whose codes "
+        "are shorter than the purpose requires is not offered",
     )
-    CODE_TTL = Setting(300, _integer(60, 600), "seconds that a verification lives, 60 to 600")
+    CODE_TTL = Setting(300, _integer(60, 600), "seconds until a verification expires, 60 to 600")
     MAX_ATTEMPTS = Setting(
-        3, _integer(1, 10), "evaluated guesses per verification, whatever is resent"
+        3, _integer(1, 10), "code attempts per verification; a resend does not add any"
     )
     MAX_CALLS = Setting(3, _integer(1, 10), "calls per verification")
-    COOLDOWN = Setting(60, _integer(0, 86400), "seconds between two calls to one number; 0 = none")
+    COOLDOWN = Setting(
+        60, _integer(0, 86400), "minimum seconds between two calls to a number; 0 = no cooldown"
+    )
     CALLS_PER_PHONE = Setting(
         "8/day",
         _rate,
-        "calls to a number over all verifications; at most half of them, rounded up, "
-        "from one address",
+        "calls to a number, over all verifications; one address can use at most half of them, "
+        "rounded up",
     )
     CALLS_PER_IP = Setting(
         "20/hour",
         _optional(_rate),
-        "calls from an address that nobody verified; IPv6 counts by /64, and at five times the "
-        "rate by /48; `None` = no limit",
+        "unverified calls from an address; IPv6 addresses are counted by /64, and by /48 at five "
+        "times the rate; `None` = no limit",
     )
     CALLS_PER_PREFIX = Setting(
         "60/hour",
         _optional(_rate),
-        "likewise, by the number without its last four digits: a range being pumped",
+        "unverified calls to a range (a number without its last four digits); `None` = no limit",
     )
-    CALLS_TOTAL = Setting("1000/day", _optional(_rate), "the site's whole budget; `None` = none")
+    CALLS_TOTAL = Setting(
+        "1000/day", _optional(_rate), "calls of the whole site; `None` = no limit"
+    )
     MAX_FAILURES = Setting(
         10,
         _integer(1),
-        "wrong codes in a row for a number, over all verifications, before it waits an hour, "
-        "doubled by each further one up to a day; success clears it",
+        "wrong codes in a row for a number, over all verifications, until it is locked for an "
+        "hour; each further one doubles the time, up to a day; a right code resets the count",
     )
     FAILURES_PER_IP = Setting(
         "20/day",
@@ -323,51 +331,57 @@ class FlashcallSettings:
     CHALLENGE = Setting(
         None,
         _optional(_callable),
-        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA, asked where a wide "
-        "limit is more than half used",
+        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA; required when a "
+        "limit on addresses, ranges or the site is more than half used",
     )
-    DEFAULT_REGION = Setting("RU", _region, "for numbers written without a country code")
-    ALLOWED_COUNTRIES = Setting(["RU"], _regions, 'ISO codes, or `"*"`')
+    DEFAULT_REGION = Setting("RU", _region, "country of numbers written without a country code")
+    ALLOWED_COUNTRIES = Setting(["RU"], _regions, 'ISO 3166 country codes, or `"*"` for all')
     NUMBER_TYPES = Setting(
         ["mobile", "fixed_line_or_mobile"],
         _number_types,
-        "types of number that are called; all others are refused",
+        "number types that can be called; all others are refused",
     )
-    TOKEN_MAX_AGE = Setting(600, _integer(1, 86400), "seconds in which a token can be redeemed")
+    TOKEN_MAX_AGE = Setting(600, _integer(1, 86400), "seconds during which a token can be redeemed")
     USER_PHONE_FIELD = Setting(
         None,
         _optional(_name),
-        "field of the user model that a redeemed number fills; never taken from the request",
+        "user model field that stores the verified number; never taken from the request",
     )
     DELIVERY_REPORT_SECRETS = Setting(
         [],
         _secrets,
-        "secrets of the address that delivery reports are posted to, 32 characters or more; two "
-        "can live at once, for rotation",
+        "secrets in the webhook URL of delivery reports, 32 characters or more; list two while "
+        "you rotate them",
     )
     DELIVERY_REPORT_NETWORKS = Setting(
-        [], _networks, "networks that may post delivery reports; empty = any"
+        [], _networks, "IP networks that may post delivery reports; empty = any"
     )
-    TRUSTED_PROXIES = Setting(0, _integer(0, 16), "how many proxies of yours stand before the site")
+    TRUSTED_PROXIES = Setting(0, _integer(0, 16), "number of your own proxies in front of the site")
     TEST_NUMBERS = Setting(
-        {}, _test_numbers, "number → fixed code, never called (for app-store reviewers)"
+        {},
+        _test_numbers,
+        "number → fixed code; these numbers are never called (for app store reviewers)",
     )
-    RETENTION_DAYS = Setting(90, _integer(1), "days that `flashcall_prune` keeps")
+    RETENTION_DAYS = Setting(
+        90,
+        _integer(1),
+        "days after which `flashcall_prune` deletes verifications, calls and unused numbers",
+    )
     FRAUD_GUARD = Setting(
         "deny",
         cast("Callable[[Any], str]", _choice("off", "record", "deny")),
-        "`off`, `record` or `deny`",
+        "`off`, `record` (only record decisions) or `deny` (also refuse calls)",
     )
     MAX_CALLS_IN_FLIGHT = Setting(
         4,
         _integer(1),
-        "requests of one process that wait for providers at a time; beyond that, a start or resend "
-        "is answered 503 `provider_unavailable` at once and nothing is spent",
+        "requests of one process that can wait for providers at the same time; further ones get "
+        "503 `provider_unavailable` at once, and nothing is counted",
     )
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """What the site wrote."""
+        """The value of ``settings.FLASHCALL``."""
         value = getattr(settings, "FLASHCALL", {})
         if not isinstance(value, Mapping):
             raise ImproperlyConfigured("FLASHCALL must be a dictionary.")
@@ -375,21 +389,21 @@ class FlashcallSettings:
 
     @classmethod
     def all(cls) -> dict[str, Setting[Any]]:
-        """Every setting there is, by name."""
+        """Return all settings by name."""
         return {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield name and message of every setting whose value is wrong."""
+        """Yield the name and error message of each invalid setting."""
         for name, setting in self.all().items():
             try:
                 setting.parse(self.given.get(name, setting.default))
             except ImproperlyConfigured:
-                continue  # another setting, which this one is made of, is the wrong one
+                continue  # a setting that this one depends on is invalid, and is reported itself
             except ValueError as error:
                 yield name, str(error)
 
     def channels_for(self, purpose: Purpose) -> tuple[str, ...]:
-        """Channels that carry as many digits as the purpose demands, the preferred one first."""
+        """Return the channels whose codes are long enough for the purpose, preferred first."""
         return tuple(
             channel
             for channel in self.CHANNELS
