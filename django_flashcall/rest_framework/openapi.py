@@ -1,12 +1,12 @@
-"""What the API reads and answers, for drf-spectacular; imported where that is an installed app.
+"""The API's schema for drf-spectacular, imported if that is an installed app.
 
-The extensions register themselves. Nothing here changes a view: only what is said of it.
+The extensions register themselves and change no view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import models
@@ -33,28 +33,28 @@ TAGS = ["phone verification"]
 ALWAYS: Mapping[int, tuple[str, str]] = {
     401: ("The site's own authentication failed.", "authentication_failed not_authenticated"),
     403: ("The site forbids it.", "permission_denied"),
-    406: ("JSON is all there is.", "not_acceptable"),
+    406: ("The API answers in JSON only.", "not_acceptable"),
     413: ("The body is too large.", "too_large"),
-    415: ("The body is not said to be JSON.", "unsupported_media_type"),
-    429: ("Too many requests by the site's own throttles.", "throttled"),
+    415: ("The content type is not JSON.", "unsupported_media_type"),
+    429: ("The site's own throttles were exceeded.", "throttled"),
 }
-"""What any request may be answered: the status, what happened, and words of ``error_code``."""
+"""Errors of every request: status, description, and values of ``error_code``."""
 
 CALLING = {
-    403: ("The site's challenge must be passed first.", "challenge_required"),
-    429: ("A limit of calls is used up.", "cooldown too_many_calls duplicate_call"),
-    503: ("No call can be placed at the moment.", "provider_unavailable"),
+    403: ("The site's challenge must be solved first.", "challenge_required"),
+    429: ("A limit on calls is reached.", "cooldown too_many_calls duplicate_call"),
+    503: ("No call can be placed right now.", "provider_unavailable"),
 }
 
 INVALID = "invalid parse_error"
 
 ENDED = "expired cancelled already_verified"
 
-NOT_FOUND = {404: ("There is none, or it is somebody else's.", "not_found")}
+NOT_FOUND = {404: ("It does not exist or belongs to somebody else.", "not_found")}
 
 
 class TypedFieldExtension(OpenApiSerializerFieldExtension):
-    """What people type is a string; numbers are tolerated and not recommended."""
+    """A string; numbers are accepted but not recommended."""
 
     target_class = serializers._TypedField
     match_subclasses = True
@@ -63,25 +63,24 @@ class TypedFieldExtension(OpenApiSerializerFieldExtension):
         return {"type": "string"}
 
 
-class ErrorSerializer(drf.Serializer[Any]):
-    """An error that no field is at fault for."""
+class ErrorSerializer(serializers._Documented, drf.Serializer[Any]):
+    """An error that does not belong to a field."""
 
-    error_code = drf.CharField(help_text="For programs; never translated.")
+    error_code = drf.CharField(help_text="For programs. Never translated.")
     detail = drf.CharField(help_text="For people.")
 
 
 class CheckedVerificationSerializer(serializers.VerificationSerializer):
-    """A verification that has just succeeded."""
+    """A verification whose code was right."""
 
-    token = drf.CharField(help_text="Proof of the number, redeemed once.")
+    token = drf.CharField(help_text="Proof that the number is verified. It can be redeemed once.")
 
 
-class Described:
-    """A component under a name that no serializer of the site has, with words on its fields."""
+class SerializerExtension(OpenApiSerializerExtension):
+    """Name the components after this app, so that no serializer of the site has their names."""
 
-    target: Any
+    target_class = serializers._Documented
     match_subclasses = True
-    descriptions: ClassVar[Mapping[str, str]] = {}
 
     def get_name(self, auto_schema: Any, direction: Any) -> str:
         serializer = self.target if isinstance(self.target, type) else type(self.target)
@@ -92,67 +91,13 @@ class Described:
             self.target, direction, bypass_extensions=True
         )
         fields = schema["properties"]
-        self.alter(fields)
-        for name, words in self.descriptions.items():
-            fields[name] = {**fields[name], "description": words}
+        if isinstance(self.target, serializers.CallSerializer):
+            fields["status"] = _word(Call.Status.values)
+        if isinstance(self.target, serializers.VerificationSerializer):
+            fields["status"] = _word([*Verification.State.values, Verification.EXPIRED])
+            fields["channel"] = _word(CHANNELS)
+            fields["channels"] |= {"items": _word(CHANNELS)}
         return schema
-
-    def alter(self, fields: dict[str, Any]) -> None:
-        """Change the schemas of fields."""
-
-
-class StartExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.StartSerializer
-    descriptions: ClassVar = {
-        "phone": "In any way people write it.",
-        "channel": "`flash_call` or `voice_code`; the site's first if omitted.",
-        "purpose": "What the token will be for, as the site's settings name it; else `signup`.",
-    }
-
-
-class CheckExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.CheckSerializer
-    descriptions: ClassVar = {"code": "As it was typed; blanks and dashes do no harm."}
-
-
-class ResendExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.ResendSerializer
-    descriptions: ClassVar = {"channel": "`flash_call` or `voice_code`; as before if omitted."}
-
-
-class SignupExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.SignupSerializer
-    descriptions: ClassVar = {"phone_token": "The answer to the right code."}
-
-
-class ErrorExtension(Described, OpenApiSerializerExtension):
-    target_class = ErrorSerializer
-
-
-class CallExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.CallSerializer
-    descriptions: ClassVar = {"error_code": "Why it did not arrive, as a word."}
-
-    def alter(self, fields: dict[str, Any]) -> None:
-        fields["status"] = _word(Call.Status.values)
-
-
-class VerificationExtension(Described, OpenApiSerializerExtension):
-    target_class = serializers.VerificationSerializer
-    descriptions: ClassVar = {
-        "phone": "Whole in the answer to a start, else masked: `+7******4567`.",
-        "channels": "Those that can be asked for now.",
-        "code_length": "Digits of the code.",
-        "attempts_left": "Guesses that are left.",
-        "calls_left": "Calls that are left.",
-        "expires_at": "No later call moves it.",
-        "resend_at": "When the next call can be asked for; null where none is left.",
-    }
-
-    def alter(self, fields: dict[str, Any]) -> None:
-        fields["status"] = _word([*Verification.State.values, Verification.EXPIRED])
-        fields["channel"] = _word(CHANNELS)
-        fields["channels"] = {"type": "array", "items": _word(CHANNELS)}
 
 
 class StartViewExtension(OpenApiViewExtension):
@@ -161,7 +106,7 @@ class StartViewExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         post = _operation(
             "verification_start",
-            "Start a verification: place a call.",
+            "Start a verification and place a call.",
             request=serializers.StartSerializer,
             answers={201: serializers.StartedVerificationSerializer},
             fields=("phone", "channel", "purpose"),
@@ -182,14 +127,14 @@ class VerificationViewExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         get = _operation(
             "verification_retrieve",
-            "Look at a verification.",
+            "Show a verification.",
             answers={200: serializers.VerificationSerializer},
             errors=NOT_FOUND,
         )
         delete = _operation(
             "verification_cancel",
-            "End a pending verification; one that is over stays as it is.",
-            answers={204: OpenApiResponse(description="It is over.")},
+            "Cancel a pending verification. A finished one does not change.",
+            answers={204: OpenApiResponse(description="The verification is finished.")},
             errors=NOT_FOUND,
         )
         return extend_schema_view(get=get, delete=delete)(_copy(self.target_class))
@@ -201,13 +146,13 @@ class CheckViewExtension(OpenApiViewExtension):
     def view_replacement(self) -> Any:
         post = _operation(
             "verification_check",
-            "Check a code; the right one gives the token.",
+            "Check a code. The right code returns the token.",
             request=serializers.CheckSerializer,
             answers={200: CheckedVerificationSerializer},
             fields=("code",),
             errors={
                 400: (
-                    "The code is wrong or is none, or the verification is over.",
+                    "The code is wrong or malformed, or the verification is finished.",
                     f"{INVALID} wrong_code {ENDED}",
                 ),
                 **NOT_FOUND,
@@ -224,13 +169,13 @@ class ResendViewExtension(OpenApiViewExtension):
         status, words = CALLING[429]
         post = _operation(
             "verification_resend",
-            "Ask for another call of the same verification.",
+            "Request another call for the same verification.",
             request=serializers.ResendSerializer,
             answers={200: serializers.VerificationSerializer},
             fields=("channel", "phone"),
             errors={
                 400: (
-                    "The number cannot be called, or the verification is over.",
+                    "The number cannot be called, or the verification is finished.",
                     f"{INVALID} {ENDED} phone_not_allowed invalid_destination",
                 ),
                 **NOT_FOUND,
@@ -328,8 +273,8 @@ def _headers(described: Mapping[int, Any]) -> Iterable[OpenApiParameter]:
 
     yield header("Cache-Control", str, "Always `no-store`.", True)
     waiting = [status for status in (429, 503) if status in described]
-    yield header("Retry-After", int, "Seconds until the next permitted request.", waiting)
-    yield header("WWW-Authenticate", str, "The site's authentication.", [401])
+    yield header("Retry-After", int, "Seconds until the next possible request.", waiting)
+    yield header("WWW-Authenticate", str, "The site's authentication scheme.", [401])
 
 
 def _error(words: Collection[str], fields: Collection[str], status: int) -> dict[str, Any]:
@@ -337,7 +282,7 @@ def _error(words: Collection[str], fields: Collection[str], status: int) -> dict
     names = (*fields, api_settings.NON_FIELD_ERRORS_KEY)
     properties: dict[str, Any] = {
         "error_code": {"type": "string", "enum": list(words)},
-        "detail": {"type": "string", "description": "Where no field is at fault."},
+        "detail": {"type": "string", "description": "Set if the error does not belong to a field."},
         **{name: {"type": "array", "items": {"type": "string"}} for name in names if name},
     }
     if {"wrong_code", "too_many_attempts"}.intersection(words):

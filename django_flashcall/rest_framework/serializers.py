@@ -111,41 +111,55 @@ class PhoneTokenField(_TypedField):
         return token
 
 
-class CallSerializer(serializers.Serializer[Any]):
+class _Documented:
+    """The serializers of this app; `openapi` names their components."""
+
+
+class CallSerializer(_Documented, serializers.Serializer[Any]):
     status = serializers.CharField()
-    error_code = serializers.SerializerMethodField()
+    error_code = serializers.SerializerMethodField(help_text="Why the call was not delivered.")
 
     def get_error_code(self, call: Any) -> str | None:
         return call.error_code or None
 
 
-class VerificationSerializer(serializers.Serializer[Verification]):
+class VerificationSerializer(_Documented, serializers.Serializer[Verification]):
     """A verification as everybody who may see it sees it: the number is masked."""
 
     id = serializers.UUIDField()
-    phone = serializers.CharField(source="phone.masked")
+    phone = serializers.CharField(source="phone.masked", help_text="Masked: `+7******4567`.")
     channel = serializers.CharField()
-    channels = serializers.ListField(child=serializers.CharField())
+    channels = serializers.ListField(
+        child=serializers.CharField(), help_text="Channels that a resend can use now."
+    )
     purpose = serializers.CharField()
     status = serializers.CharField()
-    code_length = serializers.IntegerField()
-    attempts_left = serializers.IntegerField()
-    calls_left = serializers.IntegerField()
-    expires_at = serializers.DateTimeField()
-    resend_at = serializers.DateTimeField(allow_null=True)
+    code_length = serializers.IntegerField(help_text="Number of digits of the code.")
+    attempts_left = serializers.IntegerField(help_text="Remaining attempts.")
+    calls_left = serializers.IntegerField(help_text="Remaining calls.")
+    expires_at = serializers.DateTimeField(help_text="A resend does not change it.")
+    resend_at = serializers.DateTimeField(
+        allow_null=True, help_text="Time of the next possible resend; null if no calls are left."
+    )
     call = CallSerializer(source="newest_call")
 
 
 class StartedVerificationSerializer(VerificationSerializer):
     """A verification as its starter sees it once: the number is whole, as it was understood."""
 
-    phone = serializers.CharField(source="phone.number")
+    phone = serializers.CharField(source="phone.number", help_text="In E.164 format.")
 
 
-class StartSerializer(serializers.Serializer[Verification]):
-    phone = PhoneField()
-    channel = serializers.CharField(required=False, allow_null=True)
-    purpose = serializers.CharField(required=False)
+class StartSerializer(_Documented, serializers.Serializer[Verification]):
+    phone = PhoneField(help_text="A phone number in any format.")
+    channel = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="`flash_call` or `voice_code`. Default: the first channel of the site.",
+    )
+    purpose = serializers.CharField(
+        required=False, help_text="A purpose from the site's settings. Default: `signup`."
+    )
 
     def create(self, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
@@ -158,8 +172,8 @@ class StartSerializer(serializers.Serializer[Verification]):
         return StartedVerificationSerializer(instance).data
 
 
-class CheckSerializer(serializers.Serializer[Verification]):
-    code = CodeField()
+class CheckSerializer(_Documented, serializers.Serializer[Verification]):
+    code = CodeField(help_text="The code as typed; spaces and dashes are ignored.")
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
         ip = visitors.client_ip(self.context["request"])
@@ -170,8 +184,12 @@ class CheckSerializer(serializers.Serializer[Verification]):
         return {**VerificationSerializer(instance).data, "token": str(self.token)}
 
 
-class ResendSerializer(serializers.Serializer[Verification]):
-    channel = serializers.CharField(required=False, allow_null=True)
+class ResendSerializer(_Documented, serializers.Serializer[Verification]):
+    channel = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="`flash_call` or `voice_code`. Default: the channel of the last call.",
+    )
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
@@ -183,12 +201,12 @@ class ResendSerializer(serializers.Serializer[Verification]):
         return VerificationSerializer(instance).data
 
 
-class SignupSerializer(serializers.ModelSerializer[Any]):
+class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
     """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
     ``REQUIRED_FIELDS`` and a password, and nothing else. The number comes from the token alone.
     """
 
-    phone_token = PhoneTokenField()
+    phone_token = PhoneTokenField(help_text="The token from the check of the code.")
     password = serializers.CharField(
         write_only=True, trim_whitespace=False, max_length=4096, style={"input_type": "password"}
     )
