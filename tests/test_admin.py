@@ -313,7 +313,7 @@ def test_lists_take_the_same_few_queries_whatever_they_hold(verification, config
 
 
 def test_the_count_stops_and_says_so(many, monkeypatch):
-    monkeypatch.setattr(base, "COUNTED", 20)
+    monkeypatch.setattr(base, "MAX_ROWS", 20)
     response = operator(*VIEW).get(url("call"))
     assert response.context["cl"].result_count == 20
     assert b"Only the first 20 are listed" in response.content
@@ -418,7 +418,7 @@ def test_the_export_is_logged_without_what_was_searched_for(verification):
     assert exported(client, q=NUMBER, status__exact="sent")
     entry = LogEntry.objects.get()
     assert entry.user.get_username() == "operator"
-    assert entry.change_message == "Exported, masked numbers; filters: q, status__exact"
+    assert entry.change_message == "Exported with masked numbers; filters: q, status__exact"
     assert entry.content_type.model_class() is Call
 
 

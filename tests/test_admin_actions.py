@@ -34,13 +34,13 @@ def act(client, action, *phones, **data):
     return client.post(url("phone"), data, follow=True)
 
 
-@pytest.mark.parametrize("action", list(actions.DEEDS))
+@pytest.mark.parametrize("action", list(actions.PHONE_ACTIONS))
 def test_an_action_asks_before_it_does(phone, action):
     Phone.objects.update(failures=12)
     blocking.block(phone) if action == "unblock" else None
     response = act(operator(*VIEW, "block_phone", "forget_phone"), action, phone)
     text = response.content.decode()
-    assert str(actions.DEEDS[action].question) in text
+    assert str(actions.PHONE_ACTIONS[action].question) in text
     assert "+7******4567" in text
     assert NUMBER not in text
     assert Phone.objects.get().failures == 12
@@ -48,7 +48,7 @@ def test_an_action_asks_before_it_does(phone, action):
     assert not LogEntry.objects.exists()
 
 
-@pytest.mark.parametrize("action", list(actions.DEEDS))
+@pytest.mark.parametrize("action", list(actions.PHONE_ACTIONS))
 @pytest.mark.parametrize("permissions", [(), ("view_number", "export_call", "change_phone")])
 def test_an_action_without_its_permission_does_nothing(phone, action, permissions):
     Phone.objects.update(failures=12)
@@ -125,11 +125,11 @@ def test_forgotten(phone):
 
 
 def test_no_more_at_once_than_can_be_read(phone, monkeypatch):
-    monkeypatch.setattr(actions, "MOST", 2)
+    monkeypatch.setattr(actions, "MAX_PHONES", 2)
     others = [Phone.objects.create(number=f"+7916000000{n}") for n in range(2)]
     client = operator(*VIEW, "forget_phone")
     response = act(client, "forget", phone, *others, confirmed="yes")
-    assert "Choose 2 phones at most." in response.content.decode()
+    assert "Select at most 2 phones." in response.content.decode()
     assert Phone.objects.count() == 3
     act(client, "forget", *others, confirmed="yes")
     assert Phone.objects.get() == phone
@@ -221,9 +221,9 @@ def test_a_whole_number_in_a_rule_is_shown_and_changed_by_those_who_see_numbers(
 def test_a_stopped_channel_is_seen(configure):
     Rule.objects.create(action="deny", channel="flash_call")
     client = operator(*VIEW)
-    words = "All calls by flash call are stopped"
-    assert words in client.get(url("rule")).content.decode()
-    assert words in client.get(INDEX).content.decode()
+    assert "Channel stopped: flash call" in client.get(url("rule")).content.decode()
+    notice = "No calls are placed through the channel “flash call”: a rule stops it."
+    assert notice in client.get(INDEX).content.decode()
 
 
 def call(client, phone="8 916 123-45-67", **data):
@@ -244,7 +244,7 @@ def test_a_test_call(caller, provider):
     assert len(provider.requests) == 1
     code = provider.last_call(NUMBER).code
     page = caller.get(response.url).content.decode()
-    assert "The provider answered within" in page
+    assert "The provider responded in" in page
     assert f">{code}<" not in page
     entry = LogEntry.objects.get()
     assert entry.change_message == "Placed a test call to +7******4567"

@@ -54,7 +54,7 @@ def test_the_documentation_names_public_names_alone():
             for name in names.split(", "):
                 known = LISTED.get(module, ())
                 assert name in known or f"{module}.{name}" in LISTED, (path.name, module, name)
-        for dotted in re.findall(r"[`\" ](django_flashcall(?:\.\w+)+)[`\"\n]", text):
+        for dotted in re.findall(r"[`\"](django_flashcall(?:\.\w+)+)[`\"\n]", text):
             module, _, name = dotted.rpartition(".")
             is_check = re.fullmatch(r"[EW]\d+", name)
             public = dotted in LISTED or name in LISTED.get(module, ())

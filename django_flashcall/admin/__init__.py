@@ -1,6 +1,7 @@
-"""The admin: what was sent, what became of it, and what an operator does about it.
+"""The admin of phones, verifications, calls, rules and fraud guard decisions.
 
-History is read-only, numbers are masked but to those who may see them, and a code is never shown. Private: Django finds it.
+History is read-only. Numbers are masked unless the user has ``view_number``. Codes are never shown.
+Private: Django imports it.
 """
 
-from . import calls, fraud, phones, rules, verifications  # noqa: F401  (registers the admins)
+from . import calls, fraud, phones, rules, verifications  # noqa: F401  (registers the model admins)

@@ -1,4 +1,4 @@
-"""What can be done to phones: each deed asks first, and is written into the admin log."""
+"""Admin actions on phones. Each one asks for confirmation and is written to the admin log."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ..privacy import retention
 from ..protection import blocking
 from .base import HistoryAdmin, log, shown_number
 
-MOST = 200
-"""Phones that one deed is done to at most: they are shown and confirmed one by one."""
+MAX_PHONES = 200
+"""Maximum number of phones per action: the confirmation page lists each of them."""
 
 NOTE_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """One thing that an operator does to a phone.
+class PhoneAction:
+    """An action on a phone.
 
     Attributes:
-        permission: who may.
-        label: the action's and the button's name.
-        question: what the page of confirmation explains.
-        done: what the log says of it.
-        perform: does it; False where there was nothing to do. Takes phone, request and note.
-        fits: whether there is anything to do, judged by the row of the list.
-        takes_note: asks for a reason, kept with the rule.
-        erases: the row is gone afterwards.
+        permission: permission that the action requires.
+        label: name of the action and of its button.
+        question: text of the confirmation page.
+        done: text of the log entry.
+        perform: function that takes phone, request and note; returns False if nothing changed.
+        fits: function that takes a phone and returns True if its page offers the action.
+        takes_note: True to ask for a reason, which is stored with the rule.
+        erases: True if the action deletes the row.
     """
 
     permission: str
@@ -58,7 +58,7 @@ def _forget(phone: Phone, request: HttpRequest, note: str) -> bool:
     return True
 
 
-BLOCK = Deed(
+BLOCK = PhoneAction(
     "block_phone",
     _("Block"),
     _("No calls will be placed to this number until you unblock it."),
@@ -67,7 +67,7 @@ BLOCK = Deed(
     lambda phone: not phone.blocked,
     takes_note=True,
 )
-UNBLOCK = Deed(
+UNBLOCK = PhoneAction(
     "block_phone",
     _("Unblock"),
     _("This deletes the rule for this number. Rules for ranges and countries stay."),
@@ -75,18 +75,18 @@ UNBLOCK = Deed(
     lambda phone, request, note: blocking.unblock(phone),
     lambda phone: bool(phone.blocked),
 )
-LET_TRY_AGAIN = Deed(
+LET_TRY_AGAIN = PhoneAction(
     "block_phone",
     _("End the wait"),
     _(
-        "This clears the wrong codes and ends the wait. "
-        "Make sure that the owner of the number is asking."
+        "This resets the count of wrong codes and ends the wait that they caused. "
+        "Make sure that the request comes from the owner of the number."
     ),
     _("Wait ended"),
     lambda phone, request, note: blocking.let_try_again(phone),
     lambda phone: bool(phone.failures or phone.waits_until),
 )
-FORGET = Deed(
+FORGET = PhoneAction(
     "forget_phone",
     _("Forget"),
     _(
@@ -98,61 +98,68 @@ FORGET = Deed(
     lambda phone: True,
     erases=True,
 )
-DEEDS = {"block": BLOCK, "unblock": UNBLOCK, "let_try_again": LET_TRY_AGAIN, "forget": FORGET}
+PHONE_ACTIONS = {
+    "block": BLOCK,
+    "unblock": UNBLOCK,
+    "let_try_again": LET_TRY_AGAIN,
+    "forget": FORGET,
+}
 
 
-def carry_out(
-    admin: HistoryAdmin, request: HttpRequest, chosen: Any, name: str
+def run_action(
+    admin: HistoryAdmin, request: HttpRequest, queryset: Any, name: str
 ) -> HttpResponse | None:
-    """Ask whether a deed shall be done to the chosen phones; when confirmed, do it.
+    """Show the confirmation page of an action, or perform the action once it is confirmed.
 
     Returns:
-        the page that asks, where to go next, or None for the list.
+        the confirmation page or a redirect; None to return to the list.
     """
-    deed = DEEDS[name]
-    phones = list(chosen[: MOST + 1])
-    if len(phones) > MOST:
-        words = ngettext("Choose %d phone at most.", "Choose %d phones at most.", MOST) % MOST
-        admin.message_user(request, words, messages.ERROR)
+    action = PHONE_ACTIONS[name]
+    phones = list(queryset[: MAX_PHONES + 1])
+    if len(phones) > MAX_PHONES:
+        text = ngettext("Select at most %d phone.", "Select at most %d phones.", MAX_PHONES)
+        admin.message_user(request, text % MAX_PHONES, messages.ERROR)
         return None
     if request.POST.get("confirmed") != "yes":
-        return _ask(admin, request, name, phones)
+        return _confirmation_page(admin, request, name, phones)
     note = request.POST.get("note", "").replace("\0", "").strip()[:NOTE_LENGTH]
-    done = [phone for phone in phones if _do(deed, phone, request, note)]
-    words = ngettext("%(deed)s: %(count)d phone.", "%(deed)s: %(count)d phones.", len(done)) % {
-        "deed": deed.done,
+    done = [phone for phone in phones if _perform(action, phone, request, note)]
+    text = ngettext("%(action)s: %(count)d phone.", "%(action)s: %(count)d phones.", len(done)) % {
+        "action": action.done,
         "count": len(done),
     }
-    admin.message_user(request, words, messages.SUCCESS if done else messages.WARNING)
-    if len(phones) == 1 and not deed.erases:
+    admin.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+    if len(phones) == 1 and not action.erases:
         name = "admin:django_flashcall_phone_change"
         page = reverse(name, args=(phones[0].pk,), current_app=admin.admin_site.name)
         return HttpResponseRedirect(page)
     return None
 
 
-def _do(deed: Deed, phone: Phone, request: HttpRequest, note: str) -> bool:
-    # The log needs what the row was called and its key, which erasing takes away.
+def _perform(action: PhoneAction, phone: Phone, request: HttpRequest, note: str) -> bool:
+    # Erasing removes the number and the key, which the log entry needs.
     row = Phone(pk=phone.pk, number=phone.number)
     with transaction.atomic(using=router.db_for_write(Phone)):
-        if not deed.perform(phone, request, note):
+        if not action.perform(phone, request, note):
             return False
-        words = f"{deed.done}: {note}" if note and deed.takes_note else str(deed.done)
-        log(request, row, DELETION if deed.erases else CHANGE, words, row.masked)
+        text = f"{action.done}: {note}" if note and action.takes_note else str(action.done)
+        log(request, row, DELETION if action.erases else CHANGE, text, row.masked)
     return True
 
 
-def _ask(admin: HistoryAdmin, request: HttpRequest, name: str, phones: list[Phone]) -> HttpResponse:
-    deed = DEEDS[name]
+def _confirmation_page(
+    admin: HistoryAdmin, request: HttpRequest, name: str, phones: list[Phone]
+) -> HttpResponse:
+    action = PHONE_ACTIONS[name]
     return TemplateResponse(
         request,
         "admin/django_flashcall/confirm.html",
         {
             **admin.admin_site.each_context(request),
-            "title": deed.label,
+            "title": action.label,
             "opts": admin.opts,
             "media": admin.media,
-            "deed": deed,
+            "phone_action": action,
             "name": name,
             "phones": [(phone.pk, shown_number(request, phone)) for phone in phones],
             "checkbox": helpers.ACTION_CHECKBOX_NAME,

@@ -1,4 +1,4 @@
-"""What all pages of the admin share: history is read-only, numbers are masked, lists are quick."""
+"""Base classes and helpers of the admin: read-only history, masked numbers, fast lists."""
 
 from __future__ import annotations
 
@@ -22,55 +22,55 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import Phone
 
-if TYPE_CHECKING:  # generic for the type checker alone
+if TYPE_CHECKING:  # generic for the type checker only
     ModelAdmin = admin.ModelAdmin[Any]
     Rows = QuerySet[Any]
     Pages = Paginator[Any]
 else:
     ModelAdmin, Rows, Pages = admin.ModelAdmin, QuerySet, Paginator
 
-COUNTED = 10_000
-"""Rows that a list counts and pages through; filters, dates and search lead to the others."""
+MAX_ROWS = 10_000
+"""Maximum number of rows that a list counts and pages through."""
 
-DIGITS = re.compile(r"\d(?:[\s().-]*\d){6,}")
-"""What may be a phone number in somebody's words: seven digits or more."""
+PHONE_LIKE = re.compile(r"\d(?:[\s().-]*\d){6,}")
+"""Text that may be a phone number: seven or more digits."""
 
 
 def may(request: HttpRequest, permission: str) -> bool:
-    """Tell whether the visitor has a permission of this app, such as ``view_number``."""
+    """Return True if the user has a permission of this app, such as ``view_number``."""
     return request.user.has_perm(f"django_flashcall.{permission}")
 
 
 def shown_number(request: HttpRequest, phone: Phone) -> str:
-    """Return a number as the visitor may see it."""
+    """Return the full number if the user may see it, else the masked number."""
     return phone.number if may(request, "view_number") else phone.masked
 
 
-def conceal(text: str) -> str:
-    """Hide what may be phone numbers in somebody's words, a provider's for example."""
-    return DIGITS.sub(lambda found: "*" * len(found[0]), text)
+def mask_numbers(text: str) -> str:
+    """Replace anything that looks like a phone number in a provider message with asterisks."""
+    return PHONE_LIKE.sub(lambda found: "*" * len(found[0]), text)
 
 
-def badge(tone: str, word: Any) -> str:
-    """A word with a colour of its own; the word alone says everything."""
-    return format_html('<span class="flashcall-badge flashcall-{}">{}</span>', tone, word)
+def badge(tone: str, label: Any) -> str:
+    """Return a coloured label. The colour only repeats what the text says."""
+    return format_html('<span class="flashcall-badge flashcall-{}">{}</span>', tone, label)
 
 
 def two_lines(first: str, second: str) -> str:
-    """What matters, and below it, if anything, what explains it."""
+    """Return a main line and, if it is not empty, a second line in grey."""
     return format_html('{}<div class="quiet">{}</div>', first, second) if second else first
 
 
-def moment(value: datetime | None) -> str:
-    """A time to the second, in the visitor's language; a dash for none."""
+def format_datetime(value: datetime | None) -> str:
+    """Return a date and time to the second in the user's language, or a dash for None."""
     if value is None:
         return "–"
     local = timezone.localtime(value) if timezone.is_aware(value) else value
     return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
 
 
-def duration(value: timedelta | None) -> str:
-    """Milliseconds below a second, else seconds; a dash for none."""
+def format_duration(value: timedelta | None) -> str:
+    """Return a duration in milliseconds if below one second, else in seconds; a dash for None."""
     if value is None:
         return "–"
     milliseconds = round(value.total_seconds() * 1000)
@@ -80,14 +80,14 @@ def duration(value: timedelta | None) -> str:
 
 
 def log(request: HttpRequest, row: Model | type[Model], flag: int, message: str, name: str) -> None:
-    """Write what was done into Django's admin log.
+    """Add an entry to Django's admin log.
 
     Args:
-        request: whose deed it is.
-        row: what it was done to; a model where it was done to many.
+        request: request of the user who acted.
+        row: the affected row, or a model if many rows are affected.
         flag: ``ADDITION``, ``CHANGE`` or ``DELETION``.
-        message: what was done, without a whole number in it.
-        name: how the log calls the row; masked.
+        message: what was done, without a full phone number.
+        name: name of the row in the log, masked.
     """
     user: Any = request.user
     LogEntry.objects.create(
@@ -101,29 +101,29 @@ def log(request: HttpRequest, row: Model | type[Model], flag: int, message: str,
 
 
 class CappedPaginator(Pages):
-    """Counts no further than `COUNTED`: counting a million rows takes longer than showing fifty."""
+    """Paginator that stops counting at `MAX_ROWS`, because counting a large table is slow."""
 
     is_capped = False
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        found = int(rows[: COUNTED + 1].count())
-        self.is_capped = found > COUNTED
-        return min(found, COUNTED)
+        found = int(rows[: MAX_ROWS + 1].count())
+        self.is_capped = found > MAX_ROWS
+        return min(found, MAX_ROWS)
 
 
-class Periods(Rows):
-    """Rows whose date hierarchy is read off the first and the last of them.
+class DateHierarchyQuerySet(Rows):
+    """QuerySet that builds the date hierarchy from the first and the last row.
 
-    Django's own asks for the distinct days of every row, which reads the whole table; here two
-    probes of an index do, and a day within may be empty.
+    Django selects the distinct dates of all rows, which reads the whole table. This takes two
+    index lookups; in return, some of the listed dates may have no rows.
     """
 
     def datetimes(  # type: ignore[override]
         self, field_name: str, kind: str, order: str = "ASC", tzinfo: Any = None
     ) -> list[datetime]:
-        """Return the years, months or days from the first row to the last."""
+        """Return all years, months or days between the first and the last row."""
         ends = self.order_by().aggregate(first=Min(field_name), last=Max(field_name))
         if ends["first"] is None:
             return []
@@ -135,7 +135,7 @@ class Periods(Rows):
         at = {"day": at, "month": at.replace(day=1), "year": at.replace(month=1, day=1)}[kind]
         while at <= last:
             found.append(at)
-            # Past the end of any period of this kind, and back to the beginning of the next.
+            # Step past the end of the period, then go back to the start of the next one.
             step = {"day": 1, "month": 31, "year": 366}[kind]
             at += timedelta(days=step)
             if kind != "day":
@@ -145,11 +145,11 @@ class Periods(Rows):
         return found
 
 
-class SortedList(ChangeList):
-    """A list that addresses cannot sort otherwise than its headings do.
+class StrictSortChangeList(ChangeList):
+    """Change list that ignores sorting by columns that are not in `sortable_by`.
 
-    Django's `sortable_by` hides the links alone. Sorting by any other column would read the whole
-    table, and could put masked numbers in order.
+    Django only hides the links. Sorting by another column through the URL would read the whole
+    table, and could reveal the order of masked numbers.
     """
 
     def get_ordering_field(self, field_name: Any) -> Any:
@@ -159,23 +159,23 @@ class SortedList(ChangeList):
 
 
 class HistoryAdmin(ModelAdmin):
-    """Rows that are history: looked at, never added, changed or deleted by hand."""
+    """Base of the read-only admins: rows cannot be added, changed or deleted by hand."""
 
     date_hierarchy = "created_at"
     ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # it would count the table once for each choice
+    show_facets = admin.ShowFacets.NEVER  # counts the table once per choice
     paginator = CappedPaginator
     sortable_by: ClassVar[tuple[str, ...]] = ("created_at", "when")
     linked: ClassVar[frozenset[str]] = frozenset()
-    """Lookups, beside those of the filters, that links from other pages use."""
+    """Extra lookups that links from other pages use, in addition to the filters."""
 
     class Media:
         css: ClassVar = {"all": ("django_flashcall/admin.css",)}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return SortedList
+        return StrictSortChangeList
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -187,7 +187,7 @@ class HistoryAdmin(ModelAdmin):
         return False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Allow the filters on the page and nothing else: no column is guessed bit by bit."""
+        """Allow only the lookups of the filters, so that no column can be guessed bit by bit."""
         parameters = {getattr(entry, "parameter_name", None) for entry in self.list_filter}
         if lookup in self.linked or lookup in parameters:
             return True
@@ -197,10 +197,10 @@ class HistoryAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request)
-        return Periods(self.model, query=rows.query, using=rows.db)
+        return DateHierarchyQuerySet(self.model, query=rows.query, using=rows.db)
 
     disclosed: ClassVar[dict[str, str]] = {"masked": "number"}
-    """What is shown in place of a column or field to those who may see whole numbers."""
+    """Columns and fields, and what replaces them for users who may see full numbers."""
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return self._disclose(request, self.list_display)
@@ -218,7 +218,7 @@ class HistoryAdmin(ModelAdmin):
         if not may(request, "view_number"):
             return list(names)
         return [
-            # A line of a form may be made of several fields.
+            # A form row can hold several fields.
             self._disclose(request, name)
             if isinstance(name, (list, tuple))
             else self.disclosed.get(name, name)
@@ -239,4 +239,4 @@ class HistoryAdmin(ModelAdmin):
 
     @admin.display(description=_("when"), ordering="-created_at")
     def when(self, row: Any) -> str:
-        return moment(row.created_at)
+        return format_datetime(row.created_at)

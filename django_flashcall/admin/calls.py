@@ -1,4 +1,4 @@
-"""Calls: what was asked of a provider, what it said, and what became of it."""
+"""The admin of calls, with the pages for statistics, export and test calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from django.utils.translation import gettext_lazy as _
 from ..decorators import non_atomic
 from ..models import Call
 from . import display, export, search, statistics, test_call
-from .base import HistoryAdmin, badge, conceal, duration, may, moment, two_lines
+from .base import (
+    HistoryAdmin,
+    badge,
+    format_datetime,
+    format_duration,
+    mask_numbers,
+    may,
+    two_lines,
+)
 from .filters import BackendFilter, DateFilter, ReasonFilter
 
 
@@ -25,28 +33,37 @@ class CallAdmin(HistoryAdmin):
     list_display = (
         "when",
         "masked",
-        "way_through",
-        "what_became",
-        "network_name",
-        "provider_took",
+        "channel_and_backend",
+        "status_and_reason",
+        "operator_name",
+        "duration",
     )
     list_filter = ("status", "channel", BackendFilter, ReasonFilter, ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
     search_help_text = _(
-        "A phone number in any format, or an identifier: the provider's, ours, "
-        "or the verification's."
+        "A phone number in any format, the provider's identifier, our identifier, "
+        "or a verification ID."
     )
     linked = frozenset({"phone", "verification"})
-    disclosed: ClassVar = {**HistoryAdmin.disclosed, "concealed": "provider_message"}
+    disclosed: ClassVar = {**HistoryAdmin.disclosed, "masked_message": "provider_message"}
     fieldsets: ClassVar = [
-        (None, {"fields": ["timeline", ("masked", "shown_status", "reason"), ("way", "backend")]}),
+        (
+            None,
+            {
+                "fields": [
+                    "timeline",
+                    ("masked", "shown_status", "reason"),
+                    ("shown_channel", "backend"),
+                ]
+            },
+        ),
         (
             _("Provider response"),
-            {"fields": [("provider_id", "provider_code", "mend"), "concealed"]},
+            {"fields": [("provider_id", "provider_code", "needs_attention"), "masked_message"]},
         ),
-        (_("Delivery reports"), {"fields": [("network_name", "price")]}),
-        (_("When"), {"fields": [("when", "answered", "provider_took"), "reference"]}),
+        (_("Delivery reports"), {"fields": [("operator_name", "price")]}),
+        (_("When"), {"fields": [("when", "answered", "duration"), "reference"]}),
     ]
 
     def get_urls(self) -> list[URLPattern]:
@@ -54,7 +71,7 @@ class CallAdmin(HistoryAdmin):
             return self.admin_site.admin_view(partial(page, self))
 
         name = "django_flashcall_call_%s"
-        # No transaction is open while the provider is asked, and none undoes a count.
+        # No transaction may stay open during the provider request, nor roll back its counts.
         call_view = non_atomic(view(test_call.page))
         return [
             path("export/", view(export.export), name=name % "export"),
@@ -80,16 +97,16 @@ class CallAdmin(HistoryAdmin):
         return (search.by_call(request, queryset, term) if term else queryset), False
 
     @admin.display(description=_("channel"))
-    def way(self, call: Call) -> str:
-        words = display.channel(call.channel)
-        return f"{words} ({_('test number')})" if call.is_test else words
+    def shown_channel(self, call: Call) -> str:
+        name = display.channel_name(call.channel)
+        return f"{name} ({_('test number')})" if call.is_test else name
 
     @admin.display(description=_("channel"))
-    def way_through(self, call: Call) -> str:
-        return two_lines(self.way(call), call.backend)
+    def channel_and_backend(self, call: Call) -> str:
+        return two_lines(self.shown_channel(call), call.backend)
 
     @admin.display(description=_("status"))
-    def what_became(self, call: Call) -> str:
+    def status_and_reason(self, call: Call) -> str:
         return two_lines(self.shown_status(call), self.reason(call))
 
     @admin.display(description=_("status"))
@@ -101,24 +118,24 @@ class CallAdmin(HistoryAdmin):
         return display.reason(call)
 
     @admin.display(description=_("operator"), empty_value="")
-    def network_name(self, call: Call) -> str:
-        return display.network(call)
+    def operator_name(self, call: Call) -> str:
+        return display.operator_name(call)
 
     @admin.display(description=_("duration"))
-    def provider_took(self, call: Call) -> str:
-        return duration(call.took)
+    def duration(self, call: Call) -> str:
+        return format_duration(call.took)
 
     @admin.display(description=_("answered"))
     def answered(self, call: Call) -> str:
-        return moment(call.answered_at)
+        return format_datetime(call.answered_at)
 
     @admin.display(description=_("needs attention"))
-    def mend(self, call: Call) -> str:
+    def needs_attention(self, call: Call) -> str:
         return badge("refused", _("yes")) if call.must_mend else str(_("no"))
 
     @admin.display(description=_("provider message"))
-    def concealed(self, call: Call) -> str:
-        return conceal(call.provider_message)
+    def masked_message(self, call: Call) -> str:
+        return mask_numbers(call.provider_message)
 
     @admin.display(description=_("verification"))
     def timeline(self, call: Call) -> str:

@@ -1,4 +1,4 @@
-"""How rows are told to people: states with a colour and a word, reasons, networks, links."""
+"""Labels for the admin: statuses with a colour, channels, failure reasons, operators."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ TONES = {
     Verification.State.CANCELLED: "quiet",
     Verification.EXPIRED: "quiet",
 }
-"""A colour for each state; the word beside it says the same."""
+"""The colour of each status. It only repeats what the label says."""
 
 
 def call_status(status: str) -> str:
-    """The state of a call, or the outcome of a report."""
+    """Return the status of a call, or the outcome of a delivery report, as a badge."""
     return badge(TONES[status], Call.Status(status).label)
 
 
 def verification_status(status: str) -> str:
-    """The state of a verification, the one that the clock tells included."""
-    word = _("expired") if status == Verification.EXPIRED else Verification.State(status).label
-    return badge(TONES[status], word)
+    """Return the status of a verification, including ``expired``, as a badge."""
+    label = _("expired") if status == Verification.EXPIRED else Verification.State(status).label
+    return badge(TONES[status], label)
 
 
-def channel(name: str) -> str:
-    """The channel's name; the word itself where we have none."""
+def channel_name(name: str) -> str:
+    """Return the label of a channel, or the stored value if the channel is unknown."""
     return str(Channel(name).label) if name in Channel.values else name
 
 
 def reason(row: Call | DeliveryReport) -> str:
-    """Why a call did not arrive, in words; the provider's number where our word says nothing."""
-    words = reasons.label(row.error_code)
+    """Return why a call failed, with the provider's error code if the reason is unknown."""
+    label = reasons.label(row.error_code)
     if row.error_code == "unknown" and row.provider_code is not None:
-        return _("%(reason)s (%(code)s)") % {"reason": words, "code": row.provider_code}
-    return words
+        return _("%(reason)s (%(code)s)") % {"reason": label, "code": row.provider_code}
+    return label
 
 
-def network(row: Call | DeliveryReport) -> str:
-    """The subscriber's network: its name where known, else its code."""
+def operator_name(row: Call | DeliveryReport) -> str:
+    """Return the name of the mobile operator, or its MCC and MNC if the name is unknown."""
     return operators.name(row.mcc_mnc)

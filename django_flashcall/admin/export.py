@@ -1,4 +1,4 @@
-"""The filtered list of calls as CSV, streamed row by row."""
+"""Export the filtered list of calls as CSV, streamed row by row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from ..delivery import reasons
 from ..insight import operators
 from ..models import Call
-from .base import HistoryAdmin, conceal, log, may
+from .base import HistoryAdmin, log, mask_numbers, may
 
 ROWS_AT_ONCE = 2_000
 
@@ -43,18 +43,18 @@ COLUMNS = (
 )
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)."""
+"""Characters that start a formula in a spreadsheet (OWASP, CSV Injection)."""
 
 
-class _Line:
-    """What `csv.writer` writes to: it hands each line back."""
+class _Echo:
+    """File for `csv.writer` that returns each line instead of storing it."""
 
     def write(self, line: str) -> str:
         return line
 
 
 def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
-    """Answer with the calls that the list would show with the same filters, all pages of it."""
+    """Return a CSV response with all calls that match the filters of the list."""
     if not (may(request, "export_call") and admin.has_view_permission(request)):
         raise PermissionDenied
     try:
@@ -63,22 +63,22 @@ def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
         messages.error(request, _("These filters are not valid."))
         name = "admin:django_flashcall_call_changelist"
         return HttpResponseRedirect(reverse(name, current_app=admin.admin_site.name))
-    whole = may(request, "view_number")
+    full = may(request, "view_number")
     filters = ", ".join(sorted(key for key, value in request.GET.items() if value))
     log(
         request,
         Call,
         CHANGE,
-        _("Exported, %(numbers)s; filters: %(filters)s")
+        _("Exported with %(numbers)s; filters: %(filters)s")
         % {
-            "numbers": _("whole numbers") if whole else _("masked numbers"),
+            "numbers": _("full numbers") if full else _("masked numbers"),
             "filters": filters or "–",
         },
         _("Calls as CSV"),
     )
     rows = calls.select_related("phone").iterator(chunk_size=ROWS_AT_ONCE)
     response = StreamingHttpResponse(
-        _lines(rows, whole=whole), content_type="text/csv; charset=utf-8"
+        _lines(rows, full=full), content_type="text/csv; charset=utf-8"
     )
     name = f"calls-{timezone.localtime():%Y-%m-%d}.csv" if timezone.now().tzinfo else "calls.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -86,20 +86,20 @@ def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def _lines(calls: Iterable[Call], *, whole: bool) -> Iterator[str]:
-    # All cells in quotes, so that no other separator of somebody's locale makes two of one.
-    writer = csv.writer(_Line(), quoting=csv.QUOTE_ALL)
-    # Spreadsheets read UTF-8 only with its mark in front.
+def _lines(calls: Iterable[Call], *, full: bool) -> Iterator[str]:
+    # Quote all cells: spreadsheets of some locales split at other separators.
+    writer = csv.writer(_Echo(), quoting=csv.QUOTE_ALL)
+    # Spreadsheets detect UTF-8 only by its byte order mark.
     yield "\ufeff" + writer.writerow(COLUMNS)
     for call in calls:
-        yield writer.writerow(map(_cell, _values(call, whole=whole)))
+        yield writer.writerow(map(_cell, _values(call, full=full)))
 
 
-def _values(call: Call, *, whole: bool) -> tuple[Any, ...]:
+def _values(call: Call, *, full: bool) -> tuple[Any, ...]:
     return (
         call.created_at.isoformat(),
         round(call.took.total_seconds() * 1000) if call.took else "",
-        call.phone.number if whole else call.phone.masked,
+        call.phone.number if full else call.phone.masked,
         call.verification_id,
         call.reference,
         call.channel,
@@ -112,12 +112,12 @@ def _values(call: Call, *, whole: bool) -> tuple[Any, ...]:
         "" if call.price is None else call.price,
         call.provider_id,
         "" if call.provider_code is None else call.provider_code,
-        call.provider_message if whole else conceal(call.provider_message),
+        call.provider_message if full else mask_numbers(call.provider_message),
         "yes" if call.is_test else "",
     )
 
 
 def _cell(value: Any) -> str:
-    """Make a value one that a spreadsheet shows as it is: a quote in front of what may compute."""
+    """Return a cell as text, with a quote before anything that a spreadsheet could compute."""
     text = str(value)
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,4 +1,4 @@
-"""Filters that ask the database for nothing: their choices are known beforehand."""
+"""List filters whose choices are known without a database query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..models import Call
 
 
 class BackendFilter(admin.SimpleListFilter):
-    """Calls by backend: those of the settings, for the table would have to be read for others."""
+    """Filter calls by backend. Offers those in the settings: others would take a table scan."""
 
     title = _("backend")
     parameter_name = "backend"
@@ -30,20 +30,20 @@ class BackendFilter(admin.SimpleListFilter):
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """Calls by the reason why they did not arrive."""
+    """Filter calls by failure reason."""
 
     title = _("reason")
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(word, reason.label) for word, reason in reasons.REASONS.items()]
+        return [(code, reason.label) for code, reason in reasons.REASONS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
         return queryset.filter(error_code=self.value()) if self.value() else queryset
 
 
 class DateFilter(admin.DateFieldListFilter):
-    """Rows by when they began."""
+    """Filter rows by the date of their creation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,7 +51,7 @@ class DateFilter(admin.DateFieldListFilter):
 
 
 class PhoneFilter(admin.SimpleListFilter):
-    """Phones by what an operator looks for."""
+    """Filter phones by state."""
 
     title = _("state")
     parameter_name = "state"
@@ -61,7 +61,7 @@ class PhoneFilter(admin.SimpleListFilter):
             ("waiting", _("waiting after wrong codes")),
             ("blocked", _("blocked")),
             ("owned", _("with an owner")),
-            ("verified", _("verified once")),
+            ("verified", _("verified at least once")),
             ("never", _("never verified")),
         ]
 

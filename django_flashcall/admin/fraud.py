@@ -1,4 +1,4 @@
-"""What was refused, and what the fraud guard decided; a person can overrule it."""
+"""The admin of blocked requests and fraud guard decisions, which staff can overrule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from ..insight import operators
 from ..models import GuardDecision, Refusal
-from .base import HistoryAdmin, badge, log, may, moment
+from .base import HistoryAdmin, badge, format_datetime, log, may
 
 
 @admin.register(Refusal)
@@ -31,19 +31,19 @@ class GuardDecisionAdmin(HistoryAdmin):
     list_display = (
         "when",
         "scope",
-        "named",
+        "shown_value",
         "decision",
         "figures",
-        "applied",
+        "times_applied",
         "overruled",
     )
     list_filter = ("scope", "denied")
     list_select_related = ("overruled_by",)
     search_fields = ("value",)
-    search_help_text = _("A range such as +7916123, an address, or a country.")
+    search_help_text = _("A range such as +7916123, an IP address, or a country code such as RU.")
     fields = (
         "scope",
-        "named",
+        "shown_value",
         "decision",
         "when",
         "unverified",
@@ -59,11 +59,11 @@ class GuardDecisionAdmin(HistoryAdmin):
         return (queryset.filter(value=term) if term else queryset), False
 
     def has_block_permission(self, request: HttpRequest) -> bool:
-        """Whoever may block phones may say who is none to be blocked."""
+        """Allow users who may block phones to overrule and restore decisions."""
         return may(request, "block_phone")
 
     @admin.display(description=_("which"))
-    def named(self, decision: GuardDecision) -> str:
+    def shown_value(self, decision: GuardDecision) -> str:
         if decision.scope == GuardDecision.Scope.OPERATOR:
             return operators.name(decision.value)
         return decision.value
@@ -79,14 +79,14 @@ class GuardDecisionAdmin(HistoryAdmin):
         return f"{decision.unverified} / {decision.allowed} / {decision.honest}"
 
     @admin.display(description=_("times"))
-    def applied(self, decision: GuardDecision) -> int:
+    def times_applied(self, decision: GuardDecision) -> int:
         return decision.count
 
     @admin.display(description=_("overruled"))
     def overruled(self, decision: GuardDecision) -> str:
         if not decision.overruled_at:
             return "–"
-        return f"{moment(decision.overruled_at)} {decision.overruled_by or ''}".strip()
+        return f"{format_datetime(decision.overruled_at)} {decision.overruled_by or ''}".strip()
 
     @admin.action(description=_("Overrule: allow these calls again"), permissions=["block"])
     def overrule(self, request: HttpRequest, queryset: Any) -> None:
@@ -104,6 +104,6 @@ class GuardDecisionAdmin(HistoryAdmin):
         for row in rows:
             row.overruled_at = row.overruled_by = None
             row.save(update_fields=["overruled_at", "overruled_by"])
-            log(request, row, CHANGE, "Left to the guard again.", str(row))
+            log(request, row, CHANGE, "Restored.", str(row))
         text = ngettext("%d decision restored.", "%d decisions restored.", len(rows))
         self.message_user(request, text % len(rows), messages.SUCCESS)

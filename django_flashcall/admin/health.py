@@ -1,4 +1,4 @@
-"""The box that says how the providers do, and what the operator must mend."""
+"""The provider health box of the admin: the state of each backend, and what needs attention."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from django.utils.translation import gettext as _
 
 from ..insight import health
 from ..models import Call
-from .base import badge, conceal, may, moment
-from .display import channel
+from .base import badge, format_datetime, mask_numbers, may
+from .display import channel_name
 
 
 def told(request: HttpRequest) -> dict[str, Any]:
-    """What the box says to a visitor: nothing, unless they may see calls."""
+    """Return the template context of the box; empty if the user may not see calls."""
     if not (may(request, "view_call") or may(request, "change_call")):
         return {}
     return {
-        "backends": [_told(request, backend) for backend in health.backends()],
-        "stopped": [channel(name) for name in health.stopped_channels()],
+        "backends": [_backend_context(request, backend) for backend in health.backends()],
+        "stopped": [channel_name(name) for name in health.stopped_channels()],
     }
 
 
-def _told(request: HttpRequest, backend: health.Health) -> dict[str, Any]:
+def _backend_context(request: HttpRequest, backend: health.Health) -> dict[str, Any]:
     return {
         "backend": backend.backend,
         "state": _state(backend),
-        "success_at": _moment(backend.success),
+        "success_at": _time(backend.success),
         "trouble": backend.trouble,
-        "trouble_at": _moment(backend.trouble),
-        "trouble_words": _words(request, backend.trouble),
+        "trouble_at": _time(backend.trouble),
+        "trouble_message": _message(request, backend.trouble),
         "to_mend": backend.to_mend,
-        "to_mend_at": _moment(backend.to_mend),
-        "to_mend_words": _words(request, backend.to_mend),
+        "to_mend_at": _time(backend.to_mend),
+        "to_mend_message": _message(request, backend.to_mend),
     }
 
 
@@ -47,12 +47,12 @@ def _state(backend: health.Health) -> str:
     return badge("good", _("healthy"))
 
 
-def _moment(call: Call | None) -> str:
-    return moment(call.created_at if call else None)
+def _time(call: Call | None) -> str:
+    return format_datetime(call.created_at if call else None)
 
 
-def _words(request: HttpRequest, call: Call | None) -> str:
+def _message(request: HttpRequest, call: Call | None) -> str:
     if call is None:
         return ""
-    words = call.provider_message
-    return words if may(request, "view_number") else conceal(words)
+    message = call.provider_message
+    return message if may(request, "view_number") else mask_numbers(message)

@@ -1,4 +1,4 @@
-"""Phones: whose they are, what stands in their way, and what an operator does about it."""
+"""The admin of phones, with actions to block, unblock and forget them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from ..models import Call, Phone
 from ..protection import blocking
 from . import search
-from .actions import BLOCK, DEEDS, FORGET, LET_TRY_AGAIN, UNBLOCK, carry_out
-from .base import HistoryAdmin, badge, may, moment, two_lines
+from .actions import BLOCK, FORGET, LET_TRY_AGAIN, PHONE_ACTIONS, UNBLOCK, run_action
+from .base import HistoryAdmin, badge, format_datetime, may, two_lines
 from .filters import DateFilter, PhoneFilter
 
 
@@ -61,14 +61,14 @@ class PhoneAdmin(HistoryAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         phone = kwargs.get("obj")
-        context["deeds"] = [
-            (name, deed.label)
-            for name, deed in DEEDS.items()
-            if phone is not None and may(request, deed.permission) and deed.fits(phone)
+        context["phone_actions"] = [
+            (name, action.label)
+            for name, action in PHONE_ACTIONS.items()
+            if phone is not None and may(request, action.permission) and action.fits(phone)
         ]
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # The actions of the list, which the buttons on the page of one phone use too.
+    # Actions of the list. The buttons on a phone's page post to them too.
 
     def has_block_phone_permission(self, request: HttpRequest) -> bool:
         return may(request, "block_phone") and self.has_view_permission(request)
@@ -78,19 +78,19 @@ class PhoneAdmin(HistoryAdmin):
 
     @admin.action(description=BLOCK.label, permissions=["block_phone"])
     def block(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return carry_out(self, request, queryset, "block")
+        return run_action(self, request, queryset, "block")
 
     @admin.action(description=UNBLOCK.label, permissions=["block_phone"])
     def unblock(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return carry_out(self, request, queryset, "unblock")
+        return run_action(self, request, queryset, "unblock")
 
     @admin.action(description=LET_TRY_AGAIN.label, permissions=["block_phone"])
     def let_try_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return carry_out(self, request, queryset, "let_try_again")
+        return run_action(self, request, queryset, "let_try_again")
 
     @admin.action(description=FORGET.label, permissions=["forget_phone"])
     def forget(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return carry_out(self, request, queryset, "forget")
+        return run_action(self, request, queryset, "forget")
 
     def phone_of(self, row: Phone) -> Phone:
         return row
@@ -100,7 +100,7 @@ class PhoneAdmin(HistoryAdmin):
         if phone.blocked:  # type: ignore[attr-defined]
             return badge("refused", _("blocked"))
         if phone.waits_until and phone.waits_until > timezone.now():
-            until = _("until %s") % moment(phone.waits_until)
+            until = _("until %s") % format_datetime(phone.waits_until)
             return two_lines(badge("doubt", _("waiting")), until)
         if phone.owner_id:
             return badge("good", _("owned"))
@@ -112,7 +112,7 @@ class PhoneAdmin(HistoryAdmin):
 
     @admin.display(description=_("verified"))
     def verified(self, phone: Phone) -> str:
-        return moment(phone.verified_at)
+        return format_datetime(phone.verified_at)
 
     @admin.display(description=_("wrong codes"))
     def wrong_codes(self, phone: Phone) -> int:
@@ -120,15 +120,15 @@ class PhoneAdmin(HistoryAdmin):
 
     @admin.display(description=_("waits until"))
     def waits(self, phone: Phone) -> str:
-        return moment(phone.waits_until)
+        return format_datetime(phone.waits_until)
 
     @admin.display(description=_("last called"))
     def last_called(self, phone: Phone) -> str:
-        return moment(phone.last_called_at)
+        return format_datetime(phone.last_called_at)
 
     @admin.display(description=_("first seen"), ordering="-created_at")
     def first_seen(self, phone: Phone) -> str:
-        return moment(phone.created_at)
+        return format_datetime(phone.created_at)
 
     @admin.display(description=_("calls"))
     def calls(self, phone: Phone) -> str:
@@ -138,8 +138,8 @@ class PhoneAdmin(HistoryAdmin):
     def verifications(self, phone: Phone) -> str:
         return self._link("verification", phone, _("Show"))
 
-    def _link(self, model: str, phone: Phone, words: Any) -> str:
-        """A link to the rows of a phone in another list."""
+    def _link(self, model: str, phone: Phone, text: Any) -> str:
+        """Return a link to the rows of a phone in another list."""
         name = f"admin:django_flashcall_{model}_changelist"
         url = reverse(name, current_app=self.admin_site.name)
-        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, words)
+        return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, text)

@@ -1,4 +1,4 @@
-"""Rules: whom to call and whom not, and the stop switch of a channel; effective at once."""
+"""The admin of rules, which allow or deny numbers and stop channels. They apply at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from .. import phones
 from ..exceptions import InvalidPhone
 from ..models import LONGEST_RANGE, Rule
-from .base import ModelAdmin, SortedList, badge, may, moment
-from .display import channel
+from .base import ModelAdmin, StrictSortChangeList, badge, format_datetime, may
+from .display import channel_name
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Rule]
@@ -24,7 +24,7 @@ else:
 
 
 class RuleForm(ModelForm):
-    """Takes numbers as people write them, and countries that exist."""
+    """Form that accepts a number or prefix in any format, and checks the country."""
 
     class Meta:
         model = Rule
@@ -34,12 +34,12 @@ class RuleForm(ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "prefix" in self.fields:
-            # Room for blanks and brackets: the model's length is that of what becomes of them.
+            # Leave room for spaces and brackets, which are removed before saving.
             self.fields["prefix"] = forms.CharField(
                 label=self.fields["prefix"].label,
                 required=False,
                 max_length=phones.MAX_TYPED_LENGTH,
-                help_text=_("For example +7 916, or a whole number: 8 (916) 123-45-67."),
+                help_text=_("For example +7 916, or a full number: 8 (916) 123-45-67."),
             )
         if "country" in self.fields:
             self.fields["country"].widget.attrs["size"] = 4
@@ -67,13 +67,13 @@ class RuleForm(ModelForm):
 @admin.register(Rule)
 class RuleAdmin(ModelAdmin):
     form = RuleForm
-    list_display = ("target", "shown_action", "note", "created_by", "made")
+    list_display = ("target", "shown_action", "note", "created_by", "created")
     list_filter = ("action", "channel")
     list_select_related = ("created_by",)
     ordering = ("-channel", "-created_at")
-    sortable_by = ("made",)
+    sortable_by = ("created",)
     search_fields = ("prefix",)  # see `get_search_results`
-    search_help_text = _("A whole phone number, a prefix of one, or a country.")
+    search_help_text = _("A full phone number, a prefix, or a country code.")
     list_per_page = 100
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -83,22 +83,22 @@ class RuleAdmin(ModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if self._is_hidden(request, obj):
-            # What else it says could not be judged without the number: the note alone is changed.
-            return ["target", "shown_action", "note", "created_by", "made"]
+            # Without seeing the number, a user may change only the note.
+            return ["target", "shown_action", "note", "created_by", "created"]
         fields = ["action", "prefix", "country", "channel", "note"]
-        return [*fields, "created_by", "made"] if obj else fields
+        return [*fields, "created_by", "created"] if obj else fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ["target", "shown_action", "created_by", "made"]
+        return ["target", "shown_action", "created_by", "created"]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         return lookup.split("__")[0] in self.list_filter
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SortedList]:
-        return SortedList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StrictSortChangeList]:
+        return StrictSortChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        """Find a rule by what it names, whole: a number's digits are not found one by one."""
+        """Find rules by exact match, so that digits of a masked number cannot be guessed."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -117,7 +117,7 @@ class RuleAdmin(ModelAdmin):
     @admin.display(description=_("what"))
     def target(self, rule: Rule) -> str:
         if rule.channel:
-            return badge("refused", _("All calls by %s are stopped") % channel(rule.channel))
+            return badge("refused", _("Channel stopped: %s") % channel_name(rule.channel))
         if len(rule.prefix) > LONGEST_RANGE:
             return phones.mask(rule.prefix)
         return rule.prefix or rule.country
@@ -132,8 +132,8 @@ class RuleAdmin(ModelAdmin):
         return badge(tone, Rule.Action(rule.action).label)
 
     @admin.display(description=_("created"), ordering="-created_at")
-    def made(self, rule: Rule) -> str:
-        return moment(rule.created_at)
+    def created(self, rule: Rule) -> str:
+        return format_datetime(rule.created_at)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         if may(request, "view_number"):
@@ -141,7 +141,7 @@ class RuleAdmin(ModelAdmin):
         return self.list_display
 
     def _is_hidden(self, request: HttpRequest, rule: Rule | None) -> bool:
-        """Whether a rule names more of a number than the visitor may see."""
+        """Return True if the rule has more digits of a number than the user may see."""
         return (
             rule is not None
             and len(rule.prefix) > LONGEST_RANGE

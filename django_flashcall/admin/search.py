@@ -1,7 +1,7 @@
-"""Search by any way of writing a number, and by identifiers; each through an index.
+"""Search by phone number in any format, and by identifier. Every search uses an index.
 
-Without the permission to see numbers only a whole one is found, and nothing tells how near a wrong
-one was.
+Users without the permission to see numbers find full numbers only, so that a search does not reveal
+a part of one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..models import Call, Phone, Verification
 from .base import may
 
 SHORTEST_PREFIX = 3
-"""Characters of a prefix worth searching for, the plus included."""
+"""Minimum length of a prefix to search for, including the plus."""
 
 
 def by_phone(request: HttpRequest, rows: QuerySet[Phone], term: str) -> QuerySet[Phone]:
-    """Find phones by number, or by the name that their owner logs in with."""
+    """Find phones by number, or by the username of their owner."""
     try:
         number = phones.parse(term)
     except InvalidPhone:
@@ -38,37 +38,37 @@ def by_phone(request: HttpRequest, rows: QuerySet[Phone], term: str) -> QuerySet
 def by_verification(
     request: HttpRequest, rows: QuerySet[Verification], term: str
 ) -> QuerySet[Verification]:
-    """Find verifications by number or by their id."""
+    """Find verifications by number or by ID."""
     if (id := _uuid(term)) is not None:
         return rows.filter(pk=id)
     return rows.filter(phone__in=_phones(request, term))
 
 
 def by_call(request: HttpRequest, rows: QuerySet[Call], term: str) -> QuerySet[Call]:
-    """Find calls by number, by the provider's identifier, by ours, or by their verification's."""
+    """Find calls by number, provider ID, reference or verification ID."""
     if (id := _uuid(term)) is not None:
-        # Not in one condition with others: each of these has an index, and the database uses both.
+        # Do not add other conditions: these two each have an index, and the database uses both.
         return rows.filter(Q(reference=id) | Q(verification=id))
     if Call.objects.filter(provider_id=term).exists():
-        # The provider's identifiers are digits, and may look like a number too.
-        keys = list(_phones(request, term, whole=True).values_list("pk", flat=True))
+        # A provider ID can look like a phone number.
+        keys = list(_phones(request, term, full=True).values_list("pk", flat=True))
         return rows.filter(Q(provider_id=term) | Q(phone__in=keys))
     return rows.filter(phone__in=_phones(request, term))
 
 
-def _phones(request: HttpRequest, term: str, *, whole: bool = False) -> QuerySet[Phone]:
+def _phones(request: HttpRequest, term: str, *, full: bool = False) -> QuerySet[Phone]:
     try:
         return Phone.objects.filter(number=phones.parse(term))
     except InvalidPhone:
         pass
-    prefix = None if whole else _prefix(request, term)
+    prefix = None if full else _prefix(request, term)
     if prefix is None:
         return Phone.objects.none()
     return Phone.objects.filter(number__startswith=prefix)
 
 
 def _prefix(request: HttpRequest, term: str) -> str | None:
-    """The beginning of a number that the visitor may search by, or None."""
+    """Return the prefix to search for; None if it is invalid or the user may not see numbers."""
     if not may(request, "view_number"):
         return None
     try:
@@ -79,7 +79,7 @@ def _prefix(request: HttpRequest, term: str) -> str | None:
 
 
 def _uuid(term: str) -> UUID | None:
-    """Read an id as people copy it: with dashes or without."""
+    """Parse a UUID with or without dashes; return None if it is not one."""
     term = term.strip()
     if len(term) not in (32, 36):
         return None

@@ -1,4 +1,4 @@
-"""The page of statistics: charts, each over the table that it is drawn from."""
+"""The statistics page: charts, each drawn from a table below it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ SCRIPTS = (
 )
 
 GROUPS_SHOWN = 12
-"""Networks and countries that a chart can show; the rest is summed up in one."""
+"""Maximum number of operators or countries in a chart; the rest are added up in one row."""
 
-# From the best to the worst, which is the order in which bars are stacked.
+# Order in which bars are stacked: from best to worst.
 STATUSES = (
     Call.Status.DELIVERED,
     Call.Status.SENT,
@@ -49,10 +49,10 @@ STATUSES = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value: the number to draw, None for none, and the words to read."""
+    """A table cell: the number to draw (None for no data) and the text to show."""
 
     value: float | None
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Chart:
     """A chart and its table.
 
     Attributes:
-        kind: ``stacked`` (bars over time), ``line``, or ``bars`` (lying, stacked).
-        first: heading of the column of names.
+        kind: ``stacked`` (bars over time), ``line``, or ``bars`` (horizontal, stacked).
+        first: heading of the first column.
         columns: tone and heading of each series.
-        rows: name and cells.
-        unit: written after the numbers of the axis.
+        rows: name and cells of each row.
+        unit: unit after the numbers on the axis.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Chart:
 
 
 def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
-    """Answer with the statistics of the period that is asked for."""
+    """Show the statistics of the requested period."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     period = request.GET.get("period", "week")
@@ -100,18 +100,18 @@ def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _tiles(figures: statistics.Figures) -> list[tuple[str, str]]:
-    """What a person wants to know first: name and number."""
+    """Return the key figures above the charts: name and value."""
     total = figures.total
     failed = total.calls[Call.Status.REJECTED] + total.calls[Call.Status.UNDELIVERED]
     tiles = [
         (_("Calls"), formats.number_format(total.calls.total(), 0, force_grouping=True)),
-        (_("Verified"), _percent(total.share_verified).words),
-        (_("Failed calls"), _percent(_part(failed, total.calls.total())).words),
-        (_("Median response time"), _milliseconds(total.p50).words),
-        (_("95th percentile response time"), _milliseconds(total.p95).words),
+        (_("Verified"), _percent(total.share_verified).text),
+        (_("Failed calls"), _percent(_part(failed, total.calls.total())).text),
+        (_("Median response time"), _milliseconds(total.p50).text),
+        (_("95th percentile response time"), _milliseconds(total.p95).text),
     ]
     if figures.priced:
-        tiles.append((_("Cost"), _cost(total.cost).words))
+        tiles.append((_("Cost"), _cost(total.cost).text))
     return tiles
 
 
@@ -170,7 +170,7 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
 
 
 def _grouped(title: str, first: str, groups: list[statistics.Group], name: Any) -> Chart:
-    """A chart of networks or countries, with the smallest summed up."""
+    """Return a chart by operator or country, with the smallest ones added up."""
     columns = [
         ("good", _("delivered")),
         ("quiet", _("no report")),
@@ -180,10 +180,10 @@ def _grouped(title: str, first: str, groups: list[statistics.Group], name: Any) 
     parts = [(name(group.name), [group]) for group in groups[:GROUPS_SHOWN]]
     if rest := groups[GROUPS_SHOWN:]:
         parts.append((_("others"), rest))
-    rows = [(word, _outcomes(part)) for word, part in parts]
+    rows = [(label, _outcomes(part)) for label, part in parts]
     if any(group.cost for group in groups):
         columns.append(("none", _("cost")))
-        for (_word, cells), (_word, part) in zip(rows, parts, strict=True):
+        for (_label, cells), (_label, part) in zip(rows, parts, strict=True):
             cells.append(_cost(sum((group.cost for group in part), Decimal(0))))
     return Chart("bars", title, first, columns, rows)
 
@@ -195,8 +195,8 @@ def _outcomes(groups: Iterable[statistics.Group]) -> list[Cell]:
             *((g.delivered, g.undelivered, g.rejected, g.calls) for g in groups), strict=True
         )
     )
-    silent = calls - delivered - undelivered - rejected
-    return [_count(number) for number in (delivered, silent, undelivered, rejected)]
+    unreported = calls - delivered - undelivered - rejected
+    return [_count(number) for number in (delivered, unreported, undelivered, rejected)]
 
 
 def _moment(start: datetime, *, hourly: bool) -> str:
@@ -218,7 +218,7 @@ def _percent(part: float | None) -> Cell:
 
 
 def _milliseconds(value: float | None) -> Cell:
-    """One percent is how exact it is: two digits are shown."""
+    """Show two significant digits: the figures are exact to one percent."""
     if value is None:
         return Cell(None, "–")
     rounded = float(f"{value:.2g}")

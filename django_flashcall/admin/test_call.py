@@ -1,4 +1,4 @@
-"""A test call: does the provider take it, how soon, and what does it say?"""
+"""The test call page: place a call and see how the provider responds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..conf import conf
 from ..exceptions import FlashcallError
 from ..models import Channel, Phone, Verification
 from ..protection import visitors
-from .base import HistoryAdmin, duration, log, may
+from .base import HistoryAdmin, format_duration, log, may
 
 
 class CallForm(forms.Form):
-    """A number and a way of calling it."""
+    """The phone number and channel of a test call."""
 
     phone = forms.CharField(
         label=gettext_lazy("Phone number"),
@@ -43,7 +43,7 @@ class CallForm(forms.Form):
 
 
 def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
-    """Show the form; when posted, place the call and go to the timeline of its verification."""
+    """Show the form. On POST, place the call and redirect to the timeline of its verification."""
     if not (may(request, "place_test_call") and admin.has_view_permission(request)):
         raise PermissionDenied
     form = CallForm(request.POST or None)
@@ -67,8 +67,8 @@ def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _place(request: HttpRequest, form: CallForm) -> Verification | None:
-    """Place the call; return its verification, None where none was begun and the form says why."""
-    begun = timezone.now()
+    """Place the call and return its verification, or None after adding an error to the form."""
+    started_at = timezone.now()
     refusal: FlashcallError | None = None
     verification: Verification | None
     try:
@@ -81,8 +81,8 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
         )
     except FlashcallError as error:
         refusal = error
-        # A call that the provider refused has left its rows, which say more than the error does.
-        found = Verification.objects.filter(user=request.user.pk, created_at__gte=begun)
+        # If the provider rejected the call, its rows say more than the error.
+        found = Verification.objects.filter(user=request.user.pk, created_at__gte=started_at)
         verification = found.select_related("phone").order_by("-created_at").first()
     if refusal is not None:
         if verification is None:
@@ -91,16 +91,16 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
             return None
         messages.error(request, str(refusal))
     elif verification is not None:
-        took = duration(verification.newest_call.took)
-        words = _("The provider answered within %(took)s.") % {"took": took}
-        messages.success(request, words)
+        duration = format_duration(verification.newest_call.took)
+        text = _("The provider responded in %(duration)s.") % {"duration": duration}
+        messages.success(request, text)
     if verification is not None:
         phone: Phone = verification.phone
-        words = _("Placed a test call to %(number)s") % {"number": phone.masked}
-        log(request, verification, ADDITION, words, str(verification))
+        text = _("Placed a test call to %(number)s") % {"number": phone.masked}
+        log(request, verification, ADDITION, text, str(verification))
     return verification
 
 
 def _purpose() -> Any:
-    """The first purpose of the settings: nobody redeems what a test call proves."""
+    """Return the first purpose in the settings. Any would do: a test call is never redeemed."""
     return next(iter(conf.PURPOSES.values()))

@@ -1,4 +1,4 @@
-"""Verifications: everything that happened in one, in order, on one page."""
+"""The admin of verifications, with a timeline of each on its page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django.utils.translation import gettext_lazy as _
 from ..insight import timeline
 from ..models import Verification
 from . import display, search
-from .base import HistoryAdmin, conceal, duration, may, moment
+from .base import HistoryAdmin, format_datetime, format_duration, mask_numbers, may
 from .filters import DateFilter
 
 
 @admin.register(Verification)
 class VerificationAdmin(HistoryAdmin):
     change_form_template = "admin/django_flashcall/timeline.html"
-    list_display = ("when", "masked", "purpose", "way", "shown_status", "attempts", "id")
+    list_display = ("when", "masked", "purpose", "shown_channel", "shown_status", "attempts", "id")
     list_display_links = ("when", "id")
     list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))
     list_select_related = ("phone",)
@@ -27,13 +27,13 @@ class VerificationAdmin(HistoryAdmin):
     linked = frozenset({"phone"})
     fields = (
         ("masked", "shown_status"),
-        ("purpose", "way"),
+        ("purpose", "shown_channel"),
         ("attempts", "calls_left", "expires"),
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request)
-        # The list shows neither; the page of one would ask for each.
+        # Only the page of one verification shows the users.
         if request.resolver_match and request.resolver_match.kwargs.get("object_id"):
             rows = rows.select_related("phone", "user", "redeemed_by")
         return rows
@@ -46,7 +46,9 @@ class VerificationAdmin(HistoryAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         if (verification := kwargs.get("obj")) is not None:
-            context["events"] = [_told(request, event) for event in timeline.of(verification)]
+            context["events"] = [
+                _event_context(request, event) for event in timeline.of(verification)
+            ]
             context["title"] = _("Verification of %(number)s") % {
                 "number": verification.phone.number
                 if may(request, "view_number")
@@ -56,8 +58,8 @@ class VerificationAdmin(HistoryAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("channel"))
-    def way(self, verification: Verification) -> str:
-        return display.channel(verification.channel)
+    def shown_channel(self, verification: Verification) -> str:
+        return display.channel_name(verification.channel)
 
     @admin.display(description=_("status"))
     def shown_status(self, verification: Verification) -> str:
@@ -70,27 +72,27 @@ class VerificationAdmin(HistoryAdmin):
 
     @admin.display(description=_("expires"))
     def expires(self, verification: Verification) -> str:
-        return moment(verification.expires_at)
+        return format_datetime(verification.expires_at)
 
 
-def _told(request: HttpRequest, event: timeline.Event) -> dict[str, Any]:
-    """What the page says of an event: see ``verification/event.html`` for the words."""
-    told: dict[str, Any] = {
+def _event_context(request: HttpRequest, event: timeline.Event) -> dict[str, Any]:
+    """Return what ``event.html`` needs to show an event."""
+    context: dict[str, Any] = {
         "kind": event.name,
-        "at": moment(event.at),
+        "at": format_datetime(event.at),
         "number": event.number,
         "row": event.row,
     }
     match event.kind:
         case timeline.Kind.STARTED | timeline.Kind.CALL:
-            told["channel"] = display.channel(event.row.channel)
+            context["channel"] = display.channel_name(event.row.channel)
         case timeline.Kind.ANSWER:
-            words = event.row.provider_message
-            told["words"] = words if may(request, "view_number") else conceal(words)
-            told["took"] = duration(event.row.took)
+            message = event.row.provider_message
+            context["message"] = message if may(request, "view_number") else mask_numbers(message)
+            context["duration"] = format_duration(event.row.took)
         case timeline.Kind.REPORT:
-            told["outcome"] = display.call_status(event.row.outcome)
-            told["reason"] = display.reason(event.row)
-            told["network"] = display.network(event.row)
-            told["done"] = moment(event.row.done_at) if event.row.done_at else ""
-    return told
+            context["outcome"] = display.call_status(event.row.outcome)
+            context["reason"] = display.reason(event.row)
+            context["operator"] = display.operator_name(event.row)
+            context["done"] = format_datetime(event.row.done_at) if event.row.done_at else ""
+    return context

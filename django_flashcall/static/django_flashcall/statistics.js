@@ -1,5 +1,5 @@
-/* Draws each table of the statistics as a chart, and folds the table away. Without this file, or
-   without Chart.js, the tables stay as they are. */
+/* Draws a chart from each table on the statistics page and collapses the table. Without this file,
+   or without Chart.js, the tables stay open. */
 "use strict";
 
 (() => {
@@ -29,7 +29,7 @@
     };
   }
 
-  /* A name in lines that leave room for the bars. */
+  /* Wraps a label, so that there is room for the bars. */
   function wrap(name) {
     return name.split(" ").reduce((lines, word) => {
       const last = lines.length - 1;
@@ -46,7 +46,7 @@
     const line = kind === "line";
     const frame = figure.querySelector(".flashcall-canvas");
     frame.hidden = false;
-    // Lying bars need room for each name; others fill the frame that the style gives.
+    // Horizontal bars need a line per label; other charts use the height from the CSS.
     if (lying) frame.style.height = `${Math.max(120, 70 + labels.length * 32)}px`;
     const text = colour("--body-fg");
     const faint = colour("--hairline-color");
@@ -78,7 +78,7 @@
           label,
           words,
           backgroundColor: colour(`--flashcall-chart-${tone}`),
-          // Bars are set off from each other by the ground that they stand on.
+          // Separate stacked bars with the background colour.
           borderColor: line ? colour(`--flashcall-chart-${tone}`) : colour("--body-bg"),
           data: values,
           borderWidth: line ? 2 : { top: lying ? 0 : 1, right: lying ? 1 : 0 },
@@ -124,7 +124,7 @@
       table.open = false;
     });
     drawAll();
-    // The admin's own switch of themes, and the system's.
+    // Redraw when the theme changes in the admin or in the system.
     new MutationObserver(drawAll).observe(root, { attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
