@@ -134,7 +134,7 @@ def test_an_unknown_outcome(visit, site, provider):
     page.clock.install()
     start(page, site, number(9925))
     said = page.locator("[data-flashcall-lead]")
-    expect(said).to_have_text(re.compile("if not, you can ask for another call in [0-9]+ s"))
+    expect(said).to_have_text(re.compile("If it didn't, you can request another call in [0-9]+ s"))
     later(61)
     page.clock.run_for(61_000)
     expect(said).to_have_text(
@@ -245,7 +245,7 @@ def test_the_back_button(visit, site, provider):
     page = visit()
     start(page, site)
     page.go_back()
-    expect(page.get_by_text("We have just called +7******4567.")).to_be_visible()
+    expect(page.get_by_text("We've just called +7******4567.")).to_be_visible()
     page.get_by_label("Phone number").fill(NUMBER)
     page.get_by_role("button", name="Call me").click()
     code_field(page).fill(provider.last_call(NUMBER).code)
