@@ -15,5 +15,5 @@ class FlashcallConfig(AppConfig):
         from . import checks  # noqa: F401  (registers the system checks)
 
         if apps.is_installed("drf_spectacular"):
-            # By name, as neither that nor Django REST framework is needed by the app itself.
+            # Import by name: the app works without drf-spectacular and Django REST framework.
             import_module(f"{self.name}.rest_framework.openapi")

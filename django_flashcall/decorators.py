@@ -17,16 +17,16 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def phone_verified_required(view: View) -> View:
-    """Let those in whose account has a verified number; send others to log in, or to verify one.
+    """Require a logged-in user with a verified number; redirect others to log in or to verify one.
 
-    Whoever verifies a number comes back to the view. Needs `django_flashcall.urls`.
+    They return to the view afterwards. Needs `django_flashcall.urls`.
     """
     verified = user_passes_test(services.has_verified_phone, login_url="django_flashcall:start")
     return login_required(verified(view))
 
 
 class PhoneVerifiedRequiredMixin:
-    """`phone_verified_required` for a class-based view; name it first among the bases."""
+    """`phone_verified_required` for class-based views; list it first among the base classes."""
 
     @method_decorator(phone_verified_required)
     def dispatch(self, *args: Any, **kwargs: Any) -> Any:
@@ -34,9 +34,9 @@ class PhoneVerifiedRequiredMixin:
 
 
 def non_atomic(view: View) -> View:
-    """Run a view outside ``ATOMIC_REQUESTS``, on every database, so that an error undoes no count.
+    """Exempt a view from ``ATOMIC_REQUESTS`` on every database, so that no error undoes counts.
 
-    For views of your own that call `services.start`, `resend` or `check`.
+    For your own views that call `services.start`, `resend` or `check`.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)

@@ -1,7 +1,7 @@
-"""Every exception of the app, in two families that never mix.
+"""The exceptions of the app, in two families that never mix.
 
-`FlashcallError` is what a person is told: the services raise it, the pages and the API show it.
-`ProviderError` is what a backend says of one call: the services alone catch it.
+`FlashcallError` is for visitors: the services raise it, and the pages and the API show it.
+`ProviderError` is for backends: they raise it for one call, and only the services catch it.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 
 RETRY_AFTER_UNKNOWN = 60
-"""Seconds told to wait where nothing says when the next start is permitted."""
+"""Seconds to wait that a visitor is told if the actual time is unknown."""
 
 
 def waiting_time(seconds: int) -> str:
-    """Return a time to wait as people say it, rounded up: ``43 seconds``, ``25 minutes``."""
+    """Return a waiting time in words, rounded up: ``43 seconds``, ``25 minutes``."""
     if seconds < 2 * MINUTE:
         return ngettext("%d second", "%d seconds", seconds) % seconds
     if seconds < 2 * HOUR:
@@ -64,16 +64,16 @@ def waiting_time(seconds: int) -> str:
 
 
 class FlashcallError(Exception):
-    """Something that the person in front of the form has to know.
+    """An error to show to the visitor.
 
     Attributes:
-        error_code: our stable word for programs; never translated.
-        status_code: the HTTP status of an API's answer.
-        field: the form field that the message belongs to; None for the form as a whole.
-        message: translated words for people.
-        retry_after: seconds until the next permitted start, or None where waiting does not help.
-        attempts_left: guesses that remain, or None where it means nothing.
-        scope: which limit it was, for the site's operator only.
+        error_code: a stable code for programs; never translated.
+        status_code: the HTTP status of the API response.
+        field: the form field that the message belongs to; None for the whole form.
+        message: the translated message for people.
+        retry_after: seconds until the next permitted request; None if waiting does not help.
+        attempts_left: remaining attempts; None if it does not apply.
+        scope: the limit that was reached; shown only in the admin.
     """
 
     scope: str = ""
@@ -114,7 +114,7 @@ class InvalidValue(FlashcallError):
 
 
 class InvalidPhone(FlashcallError):
-    """What was typed is not a phone number, or is one with an extension."""
+    """The input is not a phone number, or it has an extension."""
 
     error_code = "invalid_phone"
     field = "phone"
@@ -122,7 +122,7 @@ class InvalidPhone(FlashcallError):
 
 
 class PhoneNotAllowed(FlashcallError):
-    """The number is unassigned, or its country, its type or a rule forbids a call."""
+    """The number is unassigned, or its country, its type or a rule does not allow calls."""
 
     error_code = "phone_not_allowed"
     field = "phone"
@@ -140,20 +140,20 @@ class InvalidDestination(FlashcallError):
 
 
 class LimitReached(FlashcallError):
-    """A limit is used up; the words say when it is worth coming back."""
+    """A limit is reached. The message says how long to wait."""
 
     status_code = 429
     message_with_wait: ClassVar[str | Promise]
-    """The message, with ``%(wait)s`` in the place of a time such as "25 minutes"."""
+    """The message, with ``%(wait)s`` for a time such as "25 minutes"."""
 
     def __str__(self) -> str:
-        if self.retry_after is None or "message" in vars(self):  # somebody chose other words
+        if self.retry_after is None or "message" in vars(self):  # a custom message
             return super().__str__()
         return str(self.message_with_wait) % {"wait": waiting_time(self.retry_after)}
 
 
 class Cooldown(LimitReached):
-    """The number was just called; `retry_after` says when the next call is possible."""
+    """The number was just called. `retry_after` says when the next call is possible."""
 
     error_code = "cooldown"
     message = _("We've just called this number. Wait a minute, then request another call.")
@@ -163,7 +163,7 @@ class Cooldown(LimitReached):
 
 
 class TooManyCalls(LimitReached):
-    """A limit of calls is used up, or the number waits after too many wrong codes."""
+    """A limit on calls is reached, or the number is locked after too many wrong codes."""
 
     error_code = "too_many_calls"
     message = _("Too many calls. Try again later.")
@@ -171,7 +171,7 @@ class TooManyCalls(LimitReached):
 
 
 class ChallengeRequired(FlashcallError):
-    """The site's ``CHALLENGE`` must be passed before a call is placed."""
+    """The visitor must pass the site's ``CHALLENGE`` before a call is placed."""
 
     error_code = "challenge_required"
     status_code = 403
@@ -179,7 +179,7 @@ class ChallengeRequired(FlashcallError):
 
 
 class DuplicateCall(FlashcallError):
-    """The provider refuses the call as a repeat of one it has just placed (its error 10)."""
+    """The provider rejected the call as a duplicate of a recent one (its error 10)."""
 
     error_code = "duplicate_call"
     status_code = 429
@@ -187,7 +187,7 @@ class DuplicateCall(FlashcallError):
 
 
 class ProviderUnavailable(FlashcallError):
-    """No call can be placed now. Whose fault it is, only the site's operator is told."""
+    """No call can be placed now. Only the admin and the log show the reason."""
 
     error_code = "provider_unavailable"
     status_code = 503
@@ -195,7 +195,7 @@ class ProviderUnavailable(FlashcallError):
 
 
 class InvalidCode(FlashcallError):
-    """What was typed cannot be a code; no attempt is spent."""
+    """The input cannot be a code. No attempt is spent."""
 
     error_code = "invalid"
     field = "code"
@@ -208,7 +208,7 @@ class InvalidCode(FlashcallError):
 
 
 class WrongCode(FlashcallError):
-    """An attempt was spent on a code that is not the right one."""
+    """The code is wrong. An attempt is spent."""
 
     error_code = "wrong_code"
     field = "code"
@@ -227,7 +227,7 @@ class WrongCode(FlashcallError):
 
 
 class TooManyAttempts(LimitReached):
-    """No attempts are left, or the number or the address waits after too many wrong codes."""
+    """No attempts are left, or the number or address is locked after too many wrong codes."""
 
     error_code = "too_many_attempts"
     field = "code"
@@ -236,7 +236,7 @@ class TooManyAttempts(LimitReached):
 
 
 class VerificationExpired(FlashcallError):
-    """The verification outlived ``CODE_TTL``."""
+    """The verification is older than ``CODE_TTL``."""
 
     error_code = "expired"
     field = "code"
@@ -252,7 +252,7 @@ class VerificationCancelled(FlashcallError):
 
 
 class AlreadyVerified(FlashcallError):
-    """The verification has succeeded already: it does so once."""
+    """The verification has already succeeded. It can succeed only once."""
 
     error_code = "already_verified"
     field = "code"
@@ -260,7 +260,7 @@ class AlreadyVerified(FlashcallError):
 
 
 class InvalidToken(FlashcallError):
-    """The token is forged, old, used, or serves another purpose or person."""
+    """The token is forged, expired, used, or for another purpose or visitor."""
 
     error_code = "invalid_token"
     field = "phone_token"
@@ -276,7 +276,7 @@ class PhoneTaken(FlashcallError):
 
 
 class VerificationNotFound(FlashcallError):
-    """No such verification, or somebody else's: the answer is the same."""
+    """The verification does not exist or belongs to someone else; the response is the same."""
 
     error_code = "not_found"
     status_code = 404
@@ -285,18 +285,18 @@ class VerificationNotFound(FlashcallError):
 
 
 class ProviderError(Exception):
-    """A backend could not place a call, or cannot say whether it did.
+    """A backend could not place a call, or does not know whether it did.
 
-    Raise a subclass, outside of any ``except`` block: the exceptions of HTTP libraries carry the
+    Raise a subclass, outside of any ``except`` block: the exceptions of HTTP libraries contain the
     request, and with it the password and the code.
 
     Attributes:
-        may_have_been_placed: the phone may be ringing, so the call keeps its place in the limits
-            and its code verifies; *asking again may ring the phone twice*. Where it is False the
-            call was certainly not placed, and asking again is safe.
-        code: the provider's own number of the error, if it gave one.
-        description: the provider's own words: one short line, for the operator's eyes alone.
-        http_status: status of the HTTP answer, if there was one.
+        may_have_been_placed: True if the phone may be ringing. The call then counts towards the
+            limits, its code can verify, and *a retry may ring the phone twice*. False if the call
+            was certainly not placed; a retry is then safe.
+        code: the provider's error number, if any.
+        description: the provider's error text as one short line, for the admin and the log only.
+        http_status: the HTTP status of the provider's response, if any.
     """
 
     may_have_been_placed: bool = False
@@ -318,29 +318,29 @@ class ProviderError(Exception):
 
 
 class NumberRejected(ProviderError):
-    """The number is not one that the provider can call: the person has to mend it."""
+    """The provider cannot call this number. The visitor has to correct it."""
 
 
 class DuplicateRejected(ProviderError):
-    """The provider refuses the call as a repeat. Do not retry: the next call has another code."""
+    """The provider rejected the call as a duplicate. Do not retry: the next call has a new code."""
 
 
 class TemporaryFailure(ProviderError):
-    """The provider cannot place calls now; nobody has to mend anything, later may do."""
+    """The provider cannot place calls now. A later call may succeed without any change."""
 
 
 class Misconfigured(ProviderError):
-    """Credentials, address, account or request are wrong: the site's operator has to mend it."""
+    """Credentials, IP address, account or request are wrong. An administrator has to fix them."""
 
 
 class UnknownOutcome(ProviderError):
-    """The request left and no answer that makes sense came back: the phone may be ringing.
+    """The request was sent, but no valid response came back: the phone may be ringing.
 
-    For the person this is no error; never retry it unless the provider drops repeats.
+    The visitor sees no error. Do not retry unless the provider drops duplicates.
     """
 
     may_have_been_placed = True
 
 
 class MalformedReport(Exception):
-    """What came to the address for delivery reports is not what the provider sends."""
+    """A request to the webhook is not a delivery report of the provider."""

@@ -1,4 +1,4 @@
-"""Forms: the number, the code, the account; and what adds a verified number to a site's own."""
+"""Forms and fields for the number, the code and the account, and a mixin for your own forms."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
 
 
 def channel_label(channel: str, code_length: int) -> str:
-    """Return what a channel is called where a visitor chooses one.
+    """Return the label of a channel for visitors.
 
     Args:
-        channel: a channel's name.
-        code_length: digits of the code.
+        channel: the name of the channel.
+        code_length: number of digits of the code.
     """
     if channel == VOICE_CODE:
         return gettext("Voice call: answer it and a voice reads you the code")
@@ -47,27 +47,27 @@ def channel_label(channel: str, code_length: int) -> str:
     return words % {"digits": code_length}
 
 
-def refuse(form: forms.BaseForm, error: FlashcallError) -> None:
-    """Show an error of the services, in its own words, at the field that it is about."""
+def add_service_error(form: forms.BaseForm, error: FlashcallError) -> None:
+    """Add an error of the services to the form, at its field."""
     _add_error(form, error.field, str(error), error.error_code)
 
 
-def show(form: forms.BaseForm, refusal: sessions.Refusal) -> None:
-    """Show an error that the session has kept for the page of a form."""
+def add_stored_error(form: forms.BaseForm, refusal: sessions.StoredError) -> None:
+    """Add an error that the session stored for this page."""
     _add_error(form, refusal["field"], refusal["message"], refusal["error_code"])
 
 
 def _add_error(form: forms.BaseForm, field: str | None, message: str, error_code: str) -> None:
     if not form.is_bound:
-        form.cleaned_data = {}  # where `add_error` looks
+        form.cleaned_data = {}  # `add_error` needs it
     error = ValidationError(message, code=error_code)
     form.add_error(field if field in form.fields else None, error)
 
 
 def focus(form: forms.BaseForm) -> None:
-    """Let the browser put the cursor where the next step is: the first error, or the first field.
+    """Set ``autofocus`` on the first field with an error, or on the first field.
 
-    An error of the whole form gets it by the template.
+    If there are non-field errors, the template focuses them instead.
     """
     if form.non_field_errors():
         return
@@ -77,7 +77,7 @@ def focus(form: forms.BaseForm) -> None:
 
 
 class PhoneField(forms.Field):
-    """A phone number as people write it; the value is E.164."""
+    """A phone number in any common format; the value is in E.164 format."""
 
     widget = forms.TextInput(attrs={"type": "tel", "autocomplete": "tel"})
     default_error_messages: ClassVar[Any] = {"required": InvalidPhone.message}
@@ -90,7 +90,7 @@ class PhoneField(forms.Field):
 
 
 class CodeField(forms.Field):
-    """A code as people type it; the value is its plain digits, hidden from tracebacks."""
+    """A code as people type it; the value is normalised and hidden from tracebacks."""
 
     widget = forms.TextInput(
         attrs={
@@ -107,17 +107,17 @@ class CodeField(forms.Field):
 
 
 class PhoneTokenField(forms.Field):
-    """The token of a verified number that the site's own page or script got from the API.
+    """The token of a verified number that your page or script got from the API.
 
-    The value is the token: give it to `services.redeem` when the form is saved. Where the pages
-    verify the number, the session keeps the token: use `VerifiedPhoneMixin` there.
+    The value is the token: pass it to `services.redeem` when you save the form. If the pages
+    verify the number, the session stores the token: use `VerifiedPhoneMixin` instead.
 
     Args:
-        purpose: the purpose that the number must have been verified for.
+        purpose: the purpose that the number must be verified for.
 
     Attributes:
-        request: whose form it is; set it in the form's ``__init__``. Without it tokens of users
-            and of sessions are refused, as nobody has shown to be their owner.
+        request: the current request; set it in the form's ``__init__``. Without it, tokens that
+            are tied to a user or a session are rejected.
     """
 
     widget = forms.HiddenInput
@@ -141,7 +141,7 @@ class PhoneTokenField(forms.Field):
 
 
 class PhoneForm(forms.Form):
-    """The number to verify, and how to call it where there is a choice."""
+    """The number to verify, and the channel if there is a choice."""
 
     phone = PhoneField(label=_("Phone number"))
     channel = forms.TypedChoiceField(
@@ -154,13 +154,13 @@ class PhoneForm(forms.Form):
     def __init__(self, *args: Any, purpose: str = "signup", **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
-        serves = conf.PURPOSES.get(purpose)
-        channels = conf.channels_for(serves) if serves else ()
+        config = conf.PURPOSES.get(purpose)
+        channels = conf.channels_for(config) if config else ()
         if len(channels) < 2:
             del self.fields["channel"]
             return
         choice = cast(forms.ChoiceField, self.fields["channel"])
-        length = serves.code_length if serves else conf.CODE_LENGTH
+        length = config.code_length if config else conf.CODE_LENGTH
         choice.choices = [(channel, channel_label(channel, length)) for channel in channels]
         choice.initial = channels[0]
         choice.error_messages["invalid_choice"] = _("This type of call isn't available.")
@@ -170,7 +170,7 @@ class CodeForm(forms.Form):
     """The code of a verification.
 
     Args:
-        length: how many digits it has.
+        length: number of digits of the code.
     """
 
     code = CodeField(label=_("Code"))
@@ -184,10 +184,10 @@ class CodeForm(forms.Form):
 
 
 class VerifiedPhoneMixin:
-    """Adds a verified number to any form: the one that the pages verified in this session.
+    """Add the number that the pages verified in this session to any form.
 
-    The form is valid only with such a number. When it is saved, call `redeem_phone`, in the same
-    transaction as the rest::
+    The form is valid only if there is such a number. When you save the form, call `redeem_phone`
+    in the same transaction::
 
         class OrderForm(VerifiedPhoneMixin, forms.ModelForm):
             phone_purpose = "order"
@@ -195,8 +195,8 @@ class VerifiedPhoneMixin:
         form = OrderForm(request.POST, request=request)
 
     Attributes:
-        phone_purpose: what the number must have been verified for.
-        verification: the verification of the number, once the form is valid.
+        phone_purpose: the purpose that the number must be verified for.
+        verification: the verification of the number, set when the form is valid.
     """
 
     phone_purpose = "signup"
@@ -211,23 +211,23 @@ class VerifiedPhoneMixin:
         try:
             self.verification = sessions.verification(self.request, purpose=self.phone_purpose)
         except FlashcallError as error:
-            refuse(self, error)  # type: ignore[arg-type]
+            add_service_error(self, error)  # type: ignore[arg-type]
         return cleaned
 
     def redeem_phone(self, user: Any = None) -> Phone:
-        """Spend the token of the number; see `services.redeem` for what it raises.
+        """Redeem the token of the number; see `services.redeem` for its errors.
 
         Args:
-            user: the account that gets the number; None leaves its owner as it is.
+            user: the account that gets the number; None keeps the current owner.
         """
         return sessions.redeem(self.request, purpose=self.phone_purpose, user=user)
 
 
 class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
-    """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
-    ``REQUIRED_FIELDS`` and a password. The number comes from the session alone.
+    """Sign up with any user model: ``USERNAME_FIELD``, ``REQUIRED_FIELDS`` and a password.
 
-    Base of a site's own: name more fields in ``Meta.fields`` and they reach the new account.
+    The number comes only from the session. To add fields, subclass the form and add them to
+    ``Meta.fields``: they are saved in the new account.
     """
 
     password = forms.CharField(
@@ -258,7 +258,7 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
-        # Here, where the instance knows what was typed: a password must not be the name.
+        # Validate here, where the instance has the other values: a password must not equal them.
         if password := self.cleaned_data.get("password"):
             try:
                 password_validation.validate_password(password, user=self.instance)
@@ -266,11 +266,11 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error("password", error)
 
     def save(self, commit: bool = True) -> Any:
-        """Create the account and give it the number, in one transaction.
+        """Create the account and assign the number to it, in one transaction.
 
         Raises:
-            InvalidToken, PhoneTaken: as `services.sign_up`; no account is created.
-            ValidationError: somebody else took the name between our look and our write.
+            InvalidToken, PhoneTaken: see `services.sign_up`; no account is created.
+            ValidationError: someone else took the username in the meantime.
         """
         try:
             user, self.phone = sessions.sign_up(self.request, self.create_user)
@@ -282,7 +282,7 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
         return user
 
     def create_user(self, number: str) -> Any:
-        """Make and save the account.
+        """Create and save the account.
 
         Args:
             number: the verified number in E.164, for ``USER_PHONE_FIELD``.

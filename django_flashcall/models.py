@@ -1,4 +1,4 @@
-"""What is kept: numbers, verifications, calls, attempts, reports, rules. Of a code, a digest."""
+"""The models. Of a code, only a digest is stored."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 LONGEST_RANGE = 9
-"""Characters of a prefix, the plus included, that may be shown: a longer one is a number's own."""
+"""Maximum length of a prefix that is shown in full, plus sign included; longer ones are masked."""
 
 
 TROUBLED = Q(status__in=["rejected", "unknown"])
-"""Calls that did not go as they should when they were placed; few, with an index of their own."""
+"""Calls that failed or have an unknown outcome; few enough for a small index of their own."""
 
 
 class Channel(models.TextChoices):
@@ -44,7 +44,7 @@ class Channel(models.TextChoices):
 
 
 class Phone(models.Model):
-    """A number, once: whose it is, and what its limits have to remember."""
+    """A phone number, its owner, and the state of its limits."""
 
     number = models.CharField(_("number"), max_length=16, unique=True)
     owner = models.OneToOneField(
@@ -82,21 +82,21 @@ class Phone(models.Model):
 
     @property
     def masked(self) -> str:
-        """The number as those may see it who are not its owner."""
+        """The number with only its country code and last digits."""
         return phones.mask(self.number)
 
     @property
     def free_at(self) -> datetime | None:
-        """When the number can be called again; None where nothing stands in the way."""
+        """When its cooldown and lock end, possibly in the past; None if there are none."""
         cooled = self.last_called_at and self.last_called_at + timedelta(seconds=conf.COOLDOWN)
         return max(filter(None, (cooled, self.waits_until)), default=None)
 
 
 class Verification(models.Model):
-    """What a person goes through: one number, one purpose, one budget of attempts, one expiry."""
+    """The process of verifying a number for one purpose, with limited attempts, calls and time."""
 
     class State(models.TextChoices):
-        """What is stored; `Verification.status` adds what the clock and the attempts tell."""
+        """The stored states; `Verification.status` also considers the time and the attempts."""
 
         PENDING = "pending", _("pending")
         VERIFIED = "verified", _("verified")
@@ -107,7 +107,7 @@ class Verification(models.Model):
     EXPIRED = "expired"
 
     stopped: Collection[str] = ()
-    """Channels that a rule stops, as far as somebody looked: `Call.newest` does."""
+    """Channels that a rule stops; empty until `Call.newest` or a service looks them up."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     phone = models.ForeignKey(
@@ -160,7 +160,7 @@ class Verification(models.Model):
 
     @property
     def status(self) -> str:
-        """The word of the API: the stored state, or what attempts and clock have made of it."""
+        """The status in the API: the stored state, with used-up attempts and expiry applied."""
         if self.state == self.State.PENDING:
             if not self.attempts_left:
                 return self.State.FAILED.value
@@ -173,18 +173,18 @@ class Verification(models.Model):
         return self.status == self.State.PENDING
 
     def belongs_to(self, user: AbstractBaseUser | None, session: str | None) -> bool:
-        """Tell whether a visitor may go on with it: its starter, or whoever knows its id."""
+        """Return True if this user or session started it, or if it is tied to neither."""
         if self.user_id is not None:
             return user is not None and user.pk == self.user_id
         return not self.session or constant_time_compare(self.session, session or "")
 
     def erase_codes(self) -> None:
-        """Forget the codes of all its calls: it is over."""
+        """Delete the code digests of all its calls, because the verification is finished."""
         self.calls.update(code_digest="")
 
     @property
     def newest_call(self) -> Call:
-        """The latest call; read with the verification by `Call.newest`, else asked for once."""
+        """The latest call, cached; `Call.newest` fetches both in one query."""
         if not hasattr(self, "_newest_call"):
             self._newest_call = self.calls.latest("pk")
         return self._newest_call
@@ -195,7 +195,7 @@ class Verification(models.Model):
 
     @property
     def channels(self) -> list[str]:
-        """Channels that can be asked for now: none where the verification is over or used up."""
+        """Channels for another call; empty if it is finished or no calls are left."""
         purpose = conf.PURPOSES.get(self.purpose)
         if purpose is None or not (self.is_pending and self.calls_left):
             return []
@@ -203,14 +203,14 @@ class Verification(models.Model):
 
     @property
     def resend_at(self) -> datetime | None:
-        """When another call can be asked for; None where none is left."""
+        """When another call can be requested; None if it is finished or no calls are left."""
         if not (self.is_pending and self.calls_left):
             return None
         return max(filter(None, (self.phone.free_at, self.newest_call.created_at)))
 
 
 class Call(models.Model):
-    """One request to a provider."""
+    """One call requested from a provider."""
 
     class Status(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -228,7 +228,7 @@ class Call(models.Model):
         on_delete=models.CASCADE,
         related_name="calls",
         verbose_name=_("phone"),
-        db_index=False,  # the limits' index below begins with it
+        db_index=False,  # covered by flashcall_call_phone
     )
     channel = models.CharField(_("channel"), max_length=16, choices=Channel.choices)
     backend = models.CharField(_("backend"), max_length=64)
@@ -246,7 +246,7 @@ class Call(models.Model):
     mcc_mnc = models.CharField(_("operator"), max_length=6, blank=True)
     price = models.DecimalField(_("price"), max_digits=12, decimal_places=4, null=True, blank=True)
     code_digest = models.CharField(max_length=64, blank=True, editable=False)
-    # Copies of what the limits and the guard count by, so that each finds its calls by an index.
+    # Copied from the number and the visitor, so that the limits and the guard can use an index.
     prefix = models.CharField(_("range of numbers"), max_length=16, blank=True)
     country = models.CharField(_("country"), max_length=3, blank=True)
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
@@ -287,7 +287,7 @@ class Call(models.Model):
 
     @property
     def took(self) -> timedelta | None:
-        """How long the provider took to answer; None while it has not."""
+        """How long the provider took to respond; None if it has not responded."""
         return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
@@ -302,8 +302,8 @@ class Call(models.Model):
 
         Args:
             verification: the id of the verification.
-            placed: leave out calls that were certainly not placed.
-            beside: expressions to evaluate in the same statement, by the names of attributes.
+            placed: skip calls that were certainly not placed.
+            beside: annotations to add to the query, by name.
         """
         stops = {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
         calls = cls.objects.annotate(**stops, **(beside or {})).filter(verification=verification)
@@ -318,7 +318,7 @@ class Call(models.Model):
 
 
 class Attempt(models.Model):
-    """One evaluated guess: that it was made and whether it was right, never what was typed."""
+    """One checked code: when, and whether it was right. The code itself is not stored."""
 
     verification = models.ForeignKey(
         Verification,
@@ -345,7 +345,7 @@ class Attempt(models.Model):
 
 
 class DeliveryReport(models.Model):
-    """What the provider said of a call later; each outcome of a call once."""
+    """A delivery report from the provider. Each outcome of a call is stored once."""
 
     class Outcome(models.TextChoices):
         SENT = "sent", _("sent")
@@ -357,7 +357,7 @@ class DeliveryReport(models.Model):
         on_delete=models.CASCADE,
         related_name="reports",
         verbose_name=_("call"),
-        db_index=False,  # the constraint's index begins with it
+        db_index=False,  # covered by the constraint's index
     )
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
     error_code = models.CharField(_("reason"), max_length=32, blank=True)
@@ -380,10 +380,10 @@ class DeliveryReport(models.Model):
 
 
 class Rule(models.Model):
-    """Who may or may not be called, and through which channel: effective at once.
+    """Allows or denies calls to a prefix or a country, or denies a channel. Effective at once.
 
-    The longest prefix that fits a number decides; a country is shorter than any prefix, and denying
-    beats allowing at the same length. A denied channel places no calls at all.
+    The longest matching prefix decides. A country counts as shorter than any prefix, and deny wins
+    over allow at the same length. A denied channel places no calls at all.
     """
 
     class Action(models.TextChoices):
@@ -450,7 +450,7 @@ class Rule(models.Model):
 
 
 class Refusal(models.Model):
-    """Calls that a limit refused: one row per scope, reason and hour, so that no flood fills it."""
+    """Blocked requests: one row per limit, reason and hour, so that a flood adds few rows."""
 
     class Scope(models.TextChoices):
         NUMBER = "number", _("number")
@@ -482,7 +482,7 @@ class Refusal(models.Model):
 
 
 class GuardDecision(models.Model):
-    """What the fraud guard decided of a range, address, country or network on one day, and why."""
+    """A decision of the fraud guard about a range, address, country or operator on one day."""
 
     class Scope(models.TextChoices):
         PREFIX = "prefix", _("range of numbers")

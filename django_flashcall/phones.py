@@ -1,4 +1,4 @@
-"""Phone numbers: what people type becomes E.164, and E.164 becomes what others may see."""
+"""Phone numbers: convert typed numbers to E.164, check and mask them."""
 
 from __future__ import annotations
 
@@ -13,60 +13,60 @@ from .exceptions import InvalidPhone
 __all__ = ["country", "is_allowed", "mask", "parse"]
 
 MAX_TYPED_LENGTH = 64
-"""Characters of a number as typed: E.164 has 15 digits, the rest is punctuation."""
+"""Maximum length of a typed number: 15 digits (E.164), the rest is punctuation."""
 
 MAX_DIGITS = 15
-"""Digits of a number at most, its country code included (ITU-T E.164, section 6.1)."""
+"""Maximum number of digits, including the country code (ITU-T E.164, section 6.1)."""
 
 _TYPE_NAMES = {PhoneNumberType.to_string(kind).lower(): kind for kind in PhoneNumberType.values()}
 _NAME_OF_TYPE = {kind: name for name, kind in _TYPE_NAMES.items()}
 
 
 def parse(typed: str) -> str:
-    """Return a number in E.164, with the plus.
+    """Return a number in E.164 format, with the plus sign.
 
     Args:
-        typed: a number as a person writes it: in any script's digits, with blanks, dashes, dots and
-            brackets, with or without country code (then of ``DEFAULT_REGION``), or a ``tel:`` URI
+        typed: a number as people write it: digits of any script, spaces, dashes, dots and
+            brackets; without a country code it belongs to ``DEFAULT_REGION``. Or a ``tel:`` URI
             (RFC 3966) without parameters.
 
     Raises:
-        InvalidPhone: it is no phone number, or one with an extension.
+        InvalidPhone: it is not a phone number, or it has an extension.
     """
     text = typed.strip()
     if text[:4].lower() == "tel:":
         text = text[4:]
-    # phonenumbers finds a number *within* a text, and reads letters as keys of a phone. Here the
-    # text is the number: letters, controls and parameters make it another thing.
-    if len(text) > MAX_TYPED_LENGTH or not all(map(_belongs, text)):
+    # phonenumbers finds numbers *within* a text and converts letters to digits. Here the whole
+    # text must be the number.
+    if len(text) > MAX_TYPED_LENGTH or not all(map(_is_phone_character, text)):
         raise InvalidPhone
-    text = "".join(map(_plain, text))
+    text = "".join(map(_to_ascii, text))
     region = conf.DEFAULT_REGION
-    number = _read(text, region)
+    number = _parse(text, region)
     if number is None and text.startswith(str(phonenumbers.country_code_for_region(region))):
-        # The country code without its plus, before a number that is not assigned.
-        number = _read(f"+{text}", region)
+        # phonenumbers misses a country code without a plus if the number is unassigned.
+        number = _parse(f"+{text}", region)
     if number is None:
         raise InvalidPhone
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def parse_prefix(typed: str) -> str:
-    """Return the beginning of a number, or a whole one, with the plus: ``8 (916)`` is ``+7916``.
+    """Return a prefix or a whole number with the plus sign: ``8 (916)`` becomes ``+7916``.
 
     Args:
-        typed: as `parse` takes it, and with a country code or the trunk prefix of
-            ``DEFAULT_REGION``, unless it is whole.
+        typed: in the format of `parse`. A prefix needs a country code or the trunk prefix of
+            ``DEFAULT_REGION``.
 
     Raises:
-        InvalidPhone: no number begins like this, or it may be meant in more than one way.
+        InvalidPhone: no number starts like this, or it is ambiguous.
     """
     try:
         return parse(typed)
     except InvalidPhone:
         pass
-    text = "".join(map(_plain, typed.strip()))
-    if len(typed) > MAX_TYPED_LENGTH or not all(map(_belongs, typed.strip())):
+    text = "".join(map(_to_ascii, typed.strip()))
+    if len(typed) > MAX_TYPED_LENGTH or not all(map(_is_phone_character, typed.strip())):
         raise InvalidPhone
     digits = "".join(character for character in text if character.isdecimal())
     region = conf.DEFAULT_REGION
@@ -75,7 +75,7 @@ def parse_prefix(typed: str) -> str:
     trunk = (metadata.national_prefix if metadata else None) or ""
     if text[:1] in ("+", "＋"):
         pass
-    elif digits.startswith("00"):  # as it is dialled from most of the world (ITU-T E.164, annex)
+    elif digits.startswith("00"):  # international prefix of most countries (ITU-T E.164, annex)
         digits = digits[2:]
     elif trunk and digits.startswith(trunk):
         digits = code + digits[len(trunk) :]
@@ -87,7 +87,7 @@ def parse_prefix(typed: str) -> str:
 
 
 def is_allowed(phone: str) -> bool:
-    """Tell whether ``ALLOWED_COUNTRIES`` and ``NUMBER_TYPES`` let a number in E.164 be called."""
+    """Return True if ``ALLOWED_COUNTRIES`` and ``NUMBER_TYPES`` allow this E.164 number."""
     countries = conf.ALLOWED_COUNTRIES
     if countries is not None and country(phone) not in countries:
         return False
@@ -95,7 +95,7 @@ def is_allowed(phone: str) -> bool:
 
 
 def country(phone: str) -> str:
-    """Return the ISO 3166 code of a number's country, the main one where several share a code."""
+    """Return the ISO 3166 code of a number's country, or the main country of a shared code."""
     number = _number(phone)
     return phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(
         number.country_code or 0
@@ -103,7 +103,7 @@ def country(phone: str) -> str:
 
 
 def mask(phone: str) -> str:
-    """Return a number with its country code and last four digits alone: ``+7******4567``."""
+    """Return a number with only its country code and last four digits: ``+7******4567``."""
     if not phone.startswith("+"):
         return "*" * len(phone)
     digits = phone[1:]
@@ -111,13 +111,13 @@ def mask(phone: str) -> str:
         code = str(_number(phone).country_code)
     except phonenumbers.NumberParseException:
         code = ""
-    # A number so short that four digits are most of it shows two.
+    # Show only two digits of a short number.
     shown = 4 if len(digits) - len(code) >= 8 else 2
     return f"+{code}{'*' * (len(digits) - len(code) - shown)}{digits[-shown:]}"
 
 
 def prefix(phone: str) -> str:
-    """Return a number without its last four digits: the range that it was sold in."""
+    """Return the range of a number: all but its last four digits."""
     return phone[:-4]
 
 
@@ -130,7 +130,7 @@ def _begins_a_country_code(digits: str) -> bool:
     return any(code.startswith(digits[:3]) or digits.startswith(code) for code in codes)
 
 
-def _read(text: str, region: str) -> PhoneNumber | None:
+def _parse(text: str, region: str) -> PhoneNumber | None:
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
@@ -139,8 +139,8 @@ def _read(text: str, region: str) -> PhoneNumber | None:
     return None if number.extension or possible != ValidationResult.IS_POSSIBLE else number
 
 
-def _plain(character: str) -> str:
-    """Make the blanks, dashes and digits of all scripts those that phonenumbers knows."""
+def _to_ascii(character: str) -> str:
+    """Convert a space, dash or digit of any script to the ASCII one that phonenumbers knows."""
     match unicodedata.category(character):
         case "Zs":
             return " "
@@ -153,9 +153,9 @@ def _plain(character: str) -> str:
     return character
 
 
-def _belongs(character: str) -> bool:
-    """Tell whether a character is a digit of any script or the punctuation of a number."""
+def _is_phone_character(character: str) -> bool:
+    """Return True for a digit of any script and for punctuation of phone numbers."""
     category = unicodedata.category(character)
-    # Zs: blanks, the non-breaking ones too; Pd: dashes; Cf: soft hyphens and the like, which come
-    # along when a number is copied from a page.
+    # Zs: spaces, also non-breaking ones; Pd: dashes; Cf: soft hyphens and other invisible
+    # characters that are copied with a number from a web page.
     return category in ("Nd", "Zs", "Pd", "Cf") or character in "+＋().（）．/~\u2212\t"

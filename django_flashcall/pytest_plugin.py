@@ -1,6 +1,6 @@
-"""Fixtures for a site's tests with pytest and pytest-django; found by pytest of itself.
+"""Fixtures for pytest with pytest-django; pytest finds them automatically.
 
-Nothing of Django is imported before a fixture is used.
+Django is not imported until a fixture is used.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = [
 
 @pytest.fixture
 def flashcall_outbox(settings: Any) -> list[CallRequest]:
-    """The calls that a test placed, oldest first: every backend of the site is replaced.
+    """Replace every backend of the site and return the calls of the test, oldest first.
 
-    `django_flashcall.testing.last_code` finds the code for a number in it.
+    `django_flashcall.testing.last_code` returns the code for a number.
     """
     from . import testing
 
@@ -37,7 +37,7 @@ def flashcall_outbox(settings: Any) -> list[CallRequest]:
 
 @pytest.fixture(scope="session")
 def flashcall_simulator_accounts() -> list[Account]:
-    """The accounts of the simulator, for flash calls and voice codes; override it for others."""
+    """Return the simulator's accounts for flash calls and voice codes. Override it as needed."""
     from .simulator import Account
 
     return [
@@ -58,9 +58,9 @@ def _flashcall_running_simulator(
 
 @pytest.fixture
 def flashcall_simulator(_flashcall_running_simulator: Simulator) -> Simulator:
-    """The provider's API on a local port, with nothing remembered; no setting is changed.
+    """Return the running simulator, cleared; no setting is changed.
 
-    ``flashcall_simulator.script(Answer.error(8))`` says what the next request is answered;
+    ``flashcall_simulator.script(Answer.error(8))`` sets the answer to the next request;
     ``settings.FLASHCALL = testing.simulated(flashcall_simulator)`` makes it the site's provider.
     """
     _flashcall_running_simulator.clear()
@@ -69,9 +69,9 @@ def flashcall_simulator(_flashcall_running_simulator: Simulator) -> Simulator:
 
 @pytest.fixture
 def flashcall_provider(flashcall_simulator: Simulator, settings: Any) -> Simulator:
-    """The simulator as the provider of the site, for flash calls and voice codes."""
+    """Make the simulator the site's provider for flash calls and voice codes."""
     from . import testing
 
-    # Long enough for a busy machine, short enough for tests that wait for its end.
+    # Long enough for a busy machine, short enough for tests that wait for a timeout.
     settings.FLASHCALL = testing.simulated(flashcall_simulator, connect_timeout=3, timeout=4)
     return flashcall_simulator

@@ -1,4 +1,4 @@
-"""What must never be shown, and what others say made fit to be shown."""
+"""Hide secrets, and make texts of providers safe to show."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 __all__ = ["Secret", "plain_text"]
 
 PROVIDER_TEXT_LENGTH = 300
-"""Characters kept of what a provider says: enough for a sentence, too few to fill a disk."""
+"""Maximum length of a provider's text: enough for a sentence, too short to fill a disk."""
 
 
 class Secret(str):
-    """A string that a ``repr``, and so a traceback or a debug page, never shows.
+    """A string whose ``repr`` is masked, so that tracebacks and debug pages do not show it.
 
-    It is an ordinary string everywhere else: it compares, concatenates and serialises as one.
+    Otherwise it is an ordinary string: it compares, concatenates and serialises like one.
     """
 
     __slots__ = ()
@@ -27,20 +27,20 @@ class Secret(str):
 def plain_text(
     text: object, *, length: int = PROVIDER_TEXT_LENGTH, secrets: Iterable[str] = ()
 ) -> str:
-    """Return foreign text as one short line without control characters and without our secrets.
+    """Return a provider's text as one short line without control characters and secrets.
 
     Args:
-        text: what a provider said; anything but a string gives an empty one.
-        length: the number of characters to keep.
-        secrets: strings that the provider may have echoed, such as the code or the password.
+        text: the text; anything but a string returns an empty string.
+        length: the maximum length of the result.
+        secrets: strings to remove, such as the code or the password: the provider may echo them.
     """
     if not isinstance(text, str):
         return ""
-    # Ten times the length bounds the work on a hostile megabyte; a secret that the cut would
-    # halve is still whole here.
+    # Limit the work on a huge text. At ten times the length, a secret at the end of the result
+    # is still whole.
     text = text[: length * 10]
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
-    # Category C holds control, format (direction overrides too), surrogate and private characters.
+    # Category C: control, format (also direction overrides), surrogate and private characters.
     text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     return re.sub(" +", " ", text).strip()[:length]

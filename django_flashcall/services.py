@@ -1,10 +1,10 @@
-"""The conductor: start, resend, check, cancel, redeem, for a site's own code and for our faces.
+"""Functions to start, resend, check, cancel and redeem verifications, for your code and our views.
 
-Three rules shape every function. Rows that count or tell of a call are committed before the
-provider is asked, and no transaction is open while we wait for it: `start`, `resend` and `check`
-therefore refuse to run inside somebody's transaction. What is spent is spent by a conditional
-``UPDATE`` first and looked at second, so that simultaneous requests cannot share it. And an error
-is raised after the transaction that counted it, never out of it.
+Three rules apply. Commit the call row and the counters before contacting the provider, and keep
+no transaction open while waiting for it: `start`, `resend` and `check` therefore refuse to run
+inside a transaction. Spend attempts and calls with a conditional ``UPDATE`` first and read them
+afterwards, so that concurrent requests cannot spend the same one. Raise an error after the
+transaction that counted it, not inside it.
 """
 
 from __future__ import annotations
@@ -73,57 +73,57 @@ def start(
     session: str | None = None,
     ip: str | None = None,
 ) -> Verification:
-    """Call a number with a fresh code and return the verification that the code completes.
+    """Call a number with a new code and return its verification.
 
     Args:
-        phone: the number, in any way a person writes it.
-        channel: ``flash_call`` or ``voice_code``; the site's first choice if omitted.
-        purpose: a key of ``PURPOSES``; the token serves this purpose only.
-        user: who starts it, if logged in; then only this user can go on with it.
-        session: a random value kept in the visitor's session; then only this session can go on.
-        ip: the visitor's address, for the limits.
+        phone: the number, in any common format.
+        channel: ``flash_call`` or ``voice_code``; the site's first channel by default.
+        purpose: a key of ``PURPOSES``; the token is valid for this purpose only.
+        user: the visitor, if logged in; then only this user can continue.
+        session: a random value from the visitor's session; then only this session can continue.
+        ip: the visitor's IP address, for the limits.
 
     Returns:
-        the verification; its `newest_call` says what is known of the call. A call whose outcome is
-        unknown is no error: the phone may be ringing.
+        the verification; its `newest_call` is the call. An unknown outcome is not an error: the
+        phone may be ringing.
 
     Raises:
-        InvalidPhone, InvalidValue, PhoneNotAllowed: before anything is spent.
-        Cooldown, TooManyCalls: a limit forbids the call.
-        InvalidDestination, DuplicateCall, ProviderUnavailable: what became of the call.
-        RuntimeError: called inside a transaction, so that a rollback could undo a count.
+        InvalidPhone, InvalidValue, PhoneNotAllowed: the input is refused; nothing is spent.
+        Cooldown, TooManyCalls: a limit is reached.
+        InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed.
+        RuntimeError: called inside a transaction, whose rollback would undo the counts.
     """
     number = phones.parse(phone)
-    serves = _purpose(purpose)
+    config = _purpose(purpose)
     test_code = conf.TEST_NUMBERS.get(number)
     now = timezone.now()
     source = visitors.source(ip)
-    with _refusals(number, source, now):
-        stopped = _stopped(number)
-        channel = _channel(channel, serves, stopped)
-    # Read outside the transaction, which then begins with a write: SQLite refuses to turn a
-    # transaction that has read into one that writes while another writes.
+    with _count_errors(number, source, now):
+        stopped = _check_rules(number)
+        channel = _choose_channel(channel, config, stopped)
+    # Read before the transaction, so that it begins with a write: on SQLite, a transaction that
+    # has read cannot wait for another one that writes.
     row = Phone.objects.filter(number=number).first() or Phone(number=number)
-    length = len(test_code) if test_code else serves.code_length
-    with _refusals(number, source, now):
+    length = len(test_code) if test_code else config.code_length
+    with _count_errors(number, source, now):
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
     with in_flight.Slot() as slot:
-        with _refusals(number, source, now), _counting():
+        with _count_errors(number, source, now), _durable_transaction():
             reservation = limits.reserve(row, source, now)
             verification = Verification.objects.create(
                 phone=row,
                 purpose=purpose,
                 channel=channel,
                 code_length=length,
-                max_attempts=serves.max_attempts,
-                attempts_left=serves.max_attempts,
-                calls_left=serves.max_calls - 1,
+                max_attempts=config.max_attempts,
+                attempts_left=config.max_attempts,
+                calls_left=config.max_calls - 1,
                 user=tokens.account_of(user),
                 session=session or "",
                 ip=ip,
                 created_at=now,
-                expires_at=now + timedelta(seconds=serves.code_ttl),
+                expires_at=now + timedelta(seconds=config.code_ttl),
             )
             verification.stopped = stopped
             call, code = _queue(verification, channel, source, now)
@@ -137,36 +137,36 @@ def start(
 def resend(
     verification: Verification, *, channel: str | None = None, ip: str | None = None
 ) -> Verification:
-    """Call the number of a pending verification once more, with a fresh code.
+    """Call the number of a pending verification again, with a new code.
 
-    Attempts and expiry stay as they are. The code of the call before stops verifying, unless the
-    new call is rejected.
+    Attempts and expiry time do not change. The previous code becomes invalid, unless the new call
+    is rejected.
 
     Args:
-        verification: as `find` or `start` returned it.
-        channel: another channel, or None for the same.
-        ip: the visitor's address, for the limits.
+        verification: the result of `find` or `start`.
+        channel: another channel; None keeps the current one.
+        ip: the visitor's IP address, for the limits.
 
     Returns:
-        the verification, brought up to date.
+        the verification, refreshed.
 
     Raises:
-        AlreadyVerified, VerificationCancelled, VerificationExpired, TooManyAttempts: it is over.
-        TooManyCalls, Cooldown: a limit forbids the call.
-        InvalidDestination, DuplicateCall, ProviderUnavailable: what became of the call.
+        AlreadyVerified, VerificationCancelled, VerificationExpired, TooManyAttempts: it has ended.
+        TooManyCalls, Cooldown: a limit is reached.
+        InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed.
         RuntimeError: called inside a transaction.
     """
-    serves = _purpose(verification.purpose)
+    config = _purpose(verification.purpose)
     number = verification.phone.number
     now = timezone.now()
     source = visitors.source(ip)
-    with _refusals(number, source, now):
-        stopped = _stopped(number)
-        channel = _channel(channel or verification.channel, serves, stopped)
+    with _count_errors(number, source, now):
+        stopped = _check_rules(number)
+        channel = _choose_channel(channel or verification.channel, config, stopped)
         if number not in conf.TEST_NUMBERS:
             fraud_guard.check(verification.phone, source, now, verification.user)
     with in_flight.Slot() as slot:
-        with _refusals(number, source, now), _counting():
+        with _count_errors(number, source, now), _durable_transaction():
             spent = _pending(verification, now).filter(calls_left__gt=0)
             resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
             if resent:
@@ -177,29 +177,29 @@ def resend(
                 if not call.is_test:
                     slot.take()
         if not resent:
-            raise _refusal(verification, source, on_form=True)
+            raise _state_error(verification, source, on_form=True)
         refusals.watch_budget(reservation.spent, now)
         calls.place(call, code, reservation.before)
     return verification
 
 
 def check(verification: Verification, code: str, *, ip: str | None = None) -> str:
-    """Spend an attempt on a code and, if it is right, return the token that proves the number.
+    """Check a code, spend an attempt, and return a token if the code is right.
 
     Args:
-        verification: as `find` or `start` returned it.
-        code: what the person typed; blanks, dashes and other scripts' digits are understood.
-        ip: the visitor's address.
+        verification: the result of `find` or `start`.
+        code: the code as typed; spaces, dashes and digits of any script are accepted.
+        ip: the visitor's IP address, for the limits.
 
     Returns:
-        the token: redeem it once, within ``TOKEN_MAX_AGE`` seconds.
+        the token; it can be redeemed once, within ``TOKEN_MAX_AGE`` seconds.
 
     Raises:
-        InvalidCode: it cannot be the code; no attempt is spent.
-        WrongCode: an attempt was spent.
-        TooManyAttempts: no attempts are left, or the number waits after too many wrong codes.
-        AlreadyVerified, VerificationCancelled, VerificationExpired: it is over.
-        RuntimeError: called inside a transaction, so that a rollback could undo the count.
+        InvalidCode: it cannot be a code; no attempt is spent.
+        WrongCode: the code is wrong; an attempt is spent.
+        TooManyAttempts: no attempts are left, or the number is locked after too many wrong codes.
+        AlreadyVerified, VerificationCancelled, VerificationExpired: it has ended.
+        RuntimeError: called inside a transaction, whose rollback would undo the count.
     """
     code = codes.normalise(code)
     now = timezone.now()
@@ -207,12 +207,12 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
         raise InvalidCode(verification.code_length)
     right = False
     source = visitors.source(ip)
-    with _refusals(verification.phone.number, source, now), _counting():
+    with _count_errors(verification.phone.number, source, now), _durable_transaction():
         spent = _pending(verification, now).update(attempts_left=F("attempts_left") - 1)
         if spent:
             right = _evaluate(verification, code, ip, source)
     if not spent:
-        raise _refusal(verification, source)
+        raise _state_error(verification, source)
     if not right:
         raise WrongCode(verification.attempts_left)
     signals.phone_verified.send_robust(Verification, verification=verification)
@@ -220,7 +220,7 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
 
 
 def cancel(verification: Verification) -> None:
-    """End a pending verification; nothing is given back to any limit. Others stay as they are."""
+    """Cancel a pending verification; a finished one does not change. No limit is refunded."""
     with transaction.atomic(using=_database()):
         pending = _pending(verification, timezone.now())
         if pending.update(state=Verification.State.CANCELLED):
@@ -228,15 +228,15 @@ def cancel(verification: Verification) -> None:
     verification.refresh_from_db(from_queryset=_with_phone())
 
 
-# What the functions above are made of, in the order of their use.
+# Helpers, in the order of use.
 
 
 def _database() -> str:
     return router.db_for_write(Verification)
 
 
-def _counting() -> transaction.Atomic:
-    """A transaction that is committed when its block ends, whoever calls us."""
+def _durable_transaction() -> transaction.Atomic:
+    """Return a transaction that commits when its block ends; it cannot be nested in another."""
     return transaction.atomic(using=_database(), durable=True)
 
 
@@ -248,23 +248,23 @@ def _purpose(name: str) -> Purpose:
 
 
 @contextmanager
-def _refusals(number: str, source: Source, now: datetime) -> Iterator[None]:
-    """Count what is refused within, once the transaction that refused it has ended."""
+def _count_errors(number: str, source: Source, now: datetime) -> Iterator[None]:
+    """Count an error raised in the block; the transaction inside it has ended by then."""
     try:
         yield
-    except FlashcallError as refusal:
-        refusals.count(refusal, number, source, now)
+    except FlashcallError as error:
+        refusals.count(error, number, source, now)
         raise
 
 
-def _stopped(number: str) -> Collection[str]:
-    """Refuse a number that must not be called; return the channels that operators have stopped."""
+def _check_rules(number: str) -> Collection[str]:
+    """Raise an error if the number must not be called; return the channels that rules stop."""
     if number in conf.TEST_NUMBERS:
-        return ()  # it is not called at all
+        return ()  # test numbers are never called
     return rules.check_allowed(number).stopped
 
 
-def _channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
+def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
     offered = conf.channels_for(purpose)
     if name is not None and name not in offered:
         raise InvalidValue(_("This type of call isn't available."), field="channel")
@@ -279,9 +279,9 @@ def _with_phone() -> QuerySet[Verification]:
 
 
 def _pending(verification: Verification, now: datetime) -> QuerySet[Verification]:
-    """The row of a verification, if it can still be completed; conditions on its own columns only.
+    """Return a queryset of this verification if it is pending.
 
-    (A join would be evaluated on the old version of a row that another transaction just changed.)
+    It has no joins: they would use the old version of a row that another transaction just changed.
     """
     return Verification.objects.filter(
         pk=verification.pk,
@@ -294,9 +294,9 @@ def _pending(verification: Verification, now: datetime) -> QuerySet[Verification
 def _queue(
     verification: Verification, channel: str, source: Source, now: datetime
 ) -> tuple[Call, Secret]:
-    """Write down a call that is about to be asked for; return it with its fresh code.
+    """Create the row of the next call and return it with its new code.
 
-    The code is empty where the provider chooses it: nothing verifies before its answer.
+    The code is empty if the provider chooses it: no code is valid before the response.
     """
     number = verification.phone.number
     test_code = conf.TEST_NUMBERS.get(number)
@@ -325,17 +325,17 @@ def _queue(
 
 
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
-    """Compare a code for which an attempt is spent, and write down what follows."""
+    """Check a code after its attempt was spent, and store the result."""
     now = timezone.now()
     call = Call.newest(verification.pk, placed=True, beside=limits.failures(source, now))
-    if call is None:  # every call was rejected: no code can be right
+    if call is None:  # every call was rejected, so no code is valid
         return False
     fresh, phone = call.verification, call.verification.phone
-    # Raised out of the transaction: what is refused here was not evaluated and is not spent.
+    # These errors roll the transaction back: the code was not checked, so no attempt is spent.
     limits.check_failures(call, source, now)
     waits = phone.waits_until is not None and phone.waits_until > now
     if waits and fresh.attempts_left + 1 < fresh.max_attempts:
-        # A verification without a wrong code of its own goes on: strangers' guesses do not stop it.
+        # The first attempt is still allowed, so that strangers' guesses do not lock the owner out.
         raise TooManyAttempts(
             retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
         )
@@ -362,33 +362,33 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     return right
 
 
-def _refusal(
+def _state_error(
     verification: Verification, source: Source, *, on_form: bool = False
 ) -> FlashcallError:
-    """Return why a verification can do no more, as its row says now."""
+    """Reload a verification and return the error that explains its current state."""
     try:
         verification.refresh_from_db(from_queryset=_with_phone())
     except Verification.DoesNotExist:
-        return VerificationNotFound()  # erased since it was read
-    refusal: FlashcallError
+        return VerificationNotFound()  # deleted in the meantime
+    error: FlashcallError
     match verification.status:
         case Verification.State.VERIFIED | Verification.State.REDEEMED:
-            refusal = AlreadyVerified()
+            error = AlreadyVerified()
         case Verification.State.CANCELLED:
-            refusal = VerificationCancelled()
+            error = VerificationCancelled()
         case Verification.EXPIRED:
             verification.erase_codes()
-            refusal = VerificationExpired()
+            error = VerificationExpired()
         case Verification.State.FAILED:
-            refusal = TooManyAttempts(
+            error = TooManyAttempts(
                 retry_after=limits.retry_after(verification.phone, source, timezone.now()),
                 attempts_left=0,
             )
         case _:
-            refusal = TooManyCalls(
+            error = TooManyCalls(
                 _("No more calls are available. Enter the code or start again."),
                 retry_after=limits.retry_after(verification.phone, source, timezone.now()),
             )
     if on_form:
-        refusal.field = None
-    return refusal
+        error.field = None
+    return error

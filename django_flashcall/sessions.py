@@ -1,6 +1,6 @@
-"""What a visitor's session keeps for the pages: verified numbers, and words for the next page.
+"""Data of the pages in the visitor's session: tokens of verified numbers, and the next error.
 
-The token of a verified number stays here, in the session, and never stands in a page or a URL.
+The token of a verified number is stored only in the session, never in a page or a URL.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _CURRENT = f"{visitors.SESSION_KEY}_current"
 _REFUSAL = f"{visitors.SESSION_KEY}_refusal"
 
 
-class Refusal(TypedDict):
-    """What a page has to say after a redirect: an error of the services, as it was worded."""
+class StoredError(TypedDict):
+    """An error of the services to show after a redirect."""
 
     verification: str
     field: str | None
@@ -32,15 +32,14 @@ class Refusal(TypedDict):
 
 
 def visitor(request: HttpRequest) -> dict[str, Any]:
-    """Return whose request it is, as the services ask: by account and by session."""
+    """Return the user and session of a request, as keyword arguments for the services."""
     return {"user": getattr(request, "user", None), "session": visitors.session_value(request)}
 
 
 def keep(request: HttpRequest, verification: Verification, token: str) -> None:
-    """Keep the token of a number that was just verified, and leave the former session behind.
+    """Store the token of a number that was just verified, and renew the session.
 
-    Whoever knew its key, or the value that tied the verification to it, has no part in what is
-    verified (session fixation).
+    This prevents session fixation: someone who knew the old session cannot use the token.
     """
     tokens = request.session.get(_TOKENS, {})
     request.session[_TOKENS] = {**tokens, verification.purpose: str(token)}
@@ -48,14 +47,14 @@ def keep(request: HttpRequest, verification: Verification, token: str) -> None:
 
 
 def renew(request: HttpRequest, verification: Verification) -> None:
-    """Give the session another key and another value, and the verification to that value."""
+    """Change the session's key and value, and tie the verification to the new value."""
     request.session.cycle_key()
     verification.session = visitors.bind_session(request, anew=True)
     verification.save(update_fields=["session"])
 
 
 def verification(request: HttpRequest, *, purpose: str = "signup") -> Verification:
-    """Return the verification of the number that is verified in this session and not redeemed yet.
+    """Return the verification of the number verified in this session and not redeemed yet.
 
     Raises:
         InvalidToken: there is none, it is too old, or it was redeemed.
@@ -64,11 +63,11 @@ def verification(request: HttpRequest, *, purpose: str = "signup") -> Verificati
 
 
 def redeem(request: HttpRequest, *, purpose: str = "signup", user: Any = None) -> Phone:
-    """Spend the token that the session keeps; see `services.redeem`.
+    """Redeem the token in the session; see `services.redeem`.
 
     Args:
-        purpose: what the number was verified for.
-        user: the account that gets the number; None leaves its owner as it is (login).
+        purpose: the purpose that the number was verified for.
+        user: the account that gets the number; None keeps the current owner (login).
 
     Raises:
         InvalidToken: there is none, it is too old, or it was redeemed.
@@ -80,23 +79,23 @@ def redeem(request: HttpRequest, *, purpose: str = "signup", user: Any = None) -
 
 
 def sign_up(request: HttpRequest, create_user: Any) -> tuple[Any, Phone]:
-    """Spend the token that the session keeps on a new account; see `services.sign_up`."""
+    """Redeem the token in the session for a new account; see `services.sign_up`."""
     return services.sign_up(_token(request, "signup"), create_user, **visitor(request))
 
 
 def forget(request: HttpRequest, *, purpose: str) -> None:
-    """Keep the token no more: nothing can be made of it here."""
+    """Delete the token from the session."""
     tokens = request.session.get(_TOKENS, {})
     request.session[_TOKENS] = {kept: tokens[kept] for kept in tokens if kept != purpose}
 
 
-def enter(request: HttpRequest, verification: Verification) -> None:
-    """Remember the verification that the visitor is going through."""
+def set_current(request: HttpRequest, verification: Verification) -> None:
+    """Store the visitor's current verification."""
     request.session[_CURRENT] = str(verification.pk)
 
 
 def current(request: HttpRequest) -> Verification | None:
-    """Return the pending verification that the visitor is going through, if there is one."""
+    """Return the visitor's current verification if it is pending, otherwise None."""
     id = request.session.get(_CURRENT)
     if id is None:
         return None
@@ -107,15 +106,15 @@ def current(request: HttpRequest) -> Verification | None:
     return found if found.is_pending else None
 
 
-def say(
+def store_error(
     request: HttpRequest, error: FlashcallError, verification: Verification | None = None
 ) -> None:
-    """Keep an error for the page that is about to be fetched.
+    """Store an error for the next page.
 
     Args:
-        verification: the one whose page that is; None for the page that starts one.
+        verification: the verification whose page shows it; None for the start page.
     """
-    request.session[_REFUSAL] = Refusal(
+    request.session[_REFUSAL] = StoredError(
         verification=_name(verification),
         field=error.field,
         message=str(error),
@@ -123,9 +122,9 @@ def say(
     )
 
 
-def said(request: HttpRequest, verification: Verification | None = None) -> Refusal | None:
-    """Return, once, the error that was kept for a page; see `say`."""
-    refusal: Refusal | None = request.session.get(_REFUSAL)
+def pop_error(request: HttpRequest, verification: Verification | None = None) -> StoredError | None:
+    """Return the error stored for a page, if any, and delete it; see `store_error`."""
+    refusal: StoredError | None = request.session.get(_REFUSAL)
     if refusal is None or refusal["verification"] != _name(verification):
         return None
     del request.session[_REFUSAL]

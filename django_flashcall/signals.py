@@ -1,6 +1,6 @@
-"""Signals that a site can connect to. All are sent after what they tell of is committed.
+"""Signals that a site can connect to. They are sent after the change is committed.
 
-A receiver that raises is logged and undoes nothing. None carries a code.
+Errors in receivers are logged and undo nothing. No signal contains a code.
 """
 
 from django.dispatch import Signal
@@ -18,37 +18,41 @@ __all__ = [
 ]
 
 call_placed = Signal()
-"""A call was placed, or may have been. ``sender`` is `Call`, ``call`` the row."""
+"""A call was placed, or may have been. ``sender`` is `Call`, ``call`` is the row."""
 
 call_failed = Signal()
 """A call was not placed. ``call`` is the row, ``error`` the `exceptions.ProviderError`."""
 
 provider_trouble = Signal()
-"""The site's operator must mend something, or no call is placed: credentials, address, account.
+"""No call can be placed until the credentials, IP address or account are fixed.
 
-Sent once per cause and ten minutes, as it is logged. ``sender`` is `Call`, ``call`` the row,
+Sent and logged at most once in ten minutes per cause. ``sender`` is `Call`, ``call`` the row,
 ``error`` the `exceptions.Misconfigured`."""
 
 budget_spent = Signal()
-"""50, 80 or 100 % of ``CALLS_TOTAL`` are spent: each is told once a day.
+"""50, 80 or 100 % of ``CALLS_TOTAL`` are used. Each level is sent once a day.
 
 ``sender`` is `Refusal`; ``share`` in percent, ``spent`` and ``limit`` in calls."""
 
 fraud_suspected = Signal()
-"""The fraud guard refuses, or only suspects; each range and address is told once a day.
+"""The fraud guard refuses or suspects calls. Sent once a day for each range and address.
 
-``sender`` is `GuardDecision`, ``decision`` the row with its figures."""
+``sender`` is `GuardDecision`, ``decision`` the row with its counts."""
 
 wrong_codes_rise = Signal()
-"""Far more wrong codes than usual, site-wide. ``wrong`` of the last day, ``usual`` of a day."""
+"""There are far more wrong codes than usual, site-wide.
+
+``sender`` is `Attempt`, ``wrong`` the count of the last day, ``usual`` the daily average."""
 
 delivery_reported = Signal()
-"""The provider said what became of a call; each outcome of a call is told once, in any order.
+"""A delivery report was stored. Each outcome of a call is sent once, in any order.
 
-``sender`` is `Call`, ``call`` the row as it is now, ``report`` the `DeliveryReport`."""
+``sender`` is `Call`, ``call`` the updated row, ``report`` the `DeliveryReport`."""
 
 phone_verified = Signal()
-"""The right code was typed. ``sender`` is `Verification`, ``verification`` the row."""
+"""The right code was entered. ``sender`` is `Verification`, ``verification`` the row."""
 
 phone_redeemed = Signal()
-"""A token was redeemed. ``sender`` is `Phone`; ``phone``, ``user`` or None, ``verification``."""
+"""A token was redeemed. ``user`` is None if no account got the number.
+
+``sender`` is `Phone`; the others are ``phone`` and ``verification``."""

@@ -1,4 +1,4 @@
-"""The pages and the address for delivery reports: ``path("phone/", include(…))``."""
+"""URLs of the pages and the webhook for delivery reports: ``path("phone/", include(…))``."""
 
 from django.urls import path
 

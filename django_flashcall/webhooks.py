@@ -1,4 +1,4 @@
-"""The address that providers post delivery reports to: authenticate, parse, record."""
+"""The webhook for delivery reports: authenticate, parse and store them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MAX_BODY_BYTES = 64 * 1024
 
 @method_decorator([csrf_exempt, login_not_required, non_atomic], name="dispatch")
 class DeliveryReportView(View):
-    """Takes delivery reports at ``<alias>/<secret>/``.
+    """Receive delivery reports at ``<alias>/<secret>/``.
 
-    200 to every well-formed one, known or not; 400 to anything else, 404 for a wrong secret or
-    alias, 403 from a foreign network, 405, 413 over 64 KiB, and 500 where the report could not be
-    stored, so that the provider sends it again. The path holds the secret and the body the code, so
-    that neither is ever logged.
+    Status 200 for every well-formed report, known or not; 400 for anything else; 403 from an
+    unknown network; 404 for a wrong secret or alias; 405; 413 over 64 KiB; 500 if the report could
+    not be stored, so that the provider sends it again. The path contains the secret and the body
+    the code, so neither is ever logged.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -43,17 +43,17 @@ class DeliveryReportView(View):
         try:
             response = self.answer(request, **kwargs)
         except Exception as error:
-            # Here, and without its variables: Django would log the path and mail the settings.
+            # Django would log the path, and email it with the local variables to the admins.
             logger.error("A delivery report was not stored: %s.", type(error).__name__)
             response = HttpResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
         response["Cache-Control"] = "no-store"
-        # Django logs the path of every answer from 400 on that it does not find logged already.
+        # Keep Django from logging the path of responses with status 400 or higher.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response
 
     def answer(self, request: HttpRequest, alias: str, secret: str) -> HttpResponse:
-        """Take a report and answer without a body."""
-        # All are compared, so that the time does not tell which one fitted, or how far.
+        """Process a report and return a response without a body."""
+        # Compare all secrets, so that the response time does not show which one matched.
         right = [constant_time_compare(secret, known) for known in conf.DELIVERY_REPORT_SECRETS]
         if not any(right) or alias not in conf.BACKENDS:
             return HttpResponse(status=HTTPStatus.NOT_FOUND)
@@ -63,7 +63,7 @@ class DeliveryReportView(View):
         backend = get_backend(alias)
         if request.method not in backend.report_methods:
             return HttpResponseNotAllowed(sorted(backend.report_methods))
-        # What is announced is believed, so that no worker waits for bytes that it will refuse.
+        # Check Content-Length first, so that no worker waits for a body that it will reject.
         announced = request.META.get("CONTENT_LENGTH") or ""
         if announced.isdecimal() and int(announced[:9]) > MAX_BODY_BYTES:
             return HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

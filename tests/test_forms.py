@@ -16,7 +16,7 @@ from django_flashcall.forms import (
     PhoneTokenField,
     SignupForm,
     VerifiedPhoneMixin,
-    refuse,
+    add_service_error,
 )
 from django_flashcall.models import Phone, Verification
 from django_flashcall.protection import visitors
@@ -83,13 +83,13 @@ class TestCodeForm:
 
     def test_a_refusal_stands_at_its_field(self):
         form = CodeForm({"code": "0042"}, length=4)
-        refuse(form, WrongCode(2))
+        add_service_error(form, WrongCode(2))
         assert form.errors.as_data()["code"][0].code == "wrong_code"
         assert form.errors["code"] == ["Wrong code. 2 attempts left."]
 
     def test_a_refusal_without_a_field_here_stands_above_all(self):
         form = CodeForm({"code": "0042"}, length=4)
-        refuse(form, PhoneTaken())
+        add_service_error(form, PhoneTaken())
         assert form.non_field_errors() == ["An account with this phone number already exists."]
 
 

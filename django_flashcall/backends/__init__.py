@@ -1,4 +1,4 @@
-"""Backends talk to providers; `get_backend` gives the one of an alias of ``BACKENDS``."""
+"""Backends connect the app to providers; `get_backend` returns the backend of an alias."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _instances: dict[str, tuple[BackendConfig, BaseBackend]] = {}
 
 
 def load_class(config: BackendConfig) -> type[BaseBackend]:
-    """Import the class that an entry of ``BACKENDS`` names.
+    """Import the class of an entry of ``BACKENDS``.
 
     Raises:
-        ImproperlyConfigured: there is no such class, or it is no backend.
+        ImproperlyConfigured: the class does not exist or is not a backend.
     """
     try:
         found = import_string(config.path)
@@ -40,10 +40,10 @@ def load_class(config: BackendConfig) -> type[BaseBackend]:
 
 
 def get_backend(alias: str) -> BaseBackend:
-    """Return the instance of an alias: one per process, made anew when its settings change.
+    """Return the backend of an alias: one instance per process, recreated if its settings change.
 
     Raises:
-        ImproperlyConfigured: there is no such alias, or its settings are wrong.
+        ImproperlyConfigured: the alias does not exist, or its settings are wrong.
     """
     config = conf.BACKENDS.get(alias)
     if config is None:
@@ -59,12 +59,12 @@ def get_backend(alias: str) -> BaseBackend:
     return backend
 
 
-def _forget() -> None:
-    """Start anew in a forked process: a connection shared with the parent would mix up answers."""
+def _reset() -> None:
+    """Reset a forked process: a connection shared with the parent would mix up responses."""
     global _lock
     _lock = threading.Lock()
     _instances.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset)

@@ -1,4 +1,4 @@
-"""The contract between the app and a provider: what a backend gets, gives back and raises."""
+"""The interface of backends: their arguments, results and errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..redaction import Secret
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """One call that a backend is asked to place.
+    """A call to place.
 
     Attributes:
-        phone: the number to call, in E.164 with the plus.
-        code: the digits that the person will type; empty where the backend `chooses_code`.
-        reference: our own identifier of the call, 32 plain characters; the same at every retry.
+        phone: the number to call, in E.164 format with the plus sign.
+        code: the digits that the visitor will type; empty if the backend `chooses_code`.
+        reference: our identifier of the call, 32 hexadecimal digits; the same for every retry.
         channel: ``flash_call`` or ``voice_code``.
-        code_length: how many digits the code has, or must have where the provider chooses it.
+        code_length: number of digits of the code, also if the provider chooses it.
     """
 
     phone: str
@@ -41,11 +41,11 @@ class CallRequest:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider took the call.
+    """The provider accepted the call.
 
     Attributes:
-        provider_id: the provider's identifier of the call, empty if it gave none.
-        code: the digits that the phone shows, where the backend `chooses_code`; else None.
+        provider_id: the provider's identifier of the call; empty if there is none.
+        code: the digits that the phone shows, if the backend `chooses_code`; otherwise None.
     """
 
     provider_id: str = ""
@@ -54,13 +54,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """What a provider sent to our address for delivery reports; it may carry a code.
+    """A provider's request to the webhook for delivery reports. It may contain a code.
 
     Attributes:
         method: ``GET`` or ``POST``.
         body: at most 64 KiB.
-        query: the parameters of the URL, the last value of each.
-        headers: by name, any case.
+        query: the URL parameters, with the last value of each.
+        headers: by name, case-insensitive.
     """
 
     method: str
@@ -71,18 +71,18 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a provider said of a call later, in our words; the code is not among them.
+    """A delivery report, translated from the provider's format. It does not contain the code.
 
     Attributes:
-        backend: the alias that the report came for.
+        backend: the alias that received the report.
         outcome: ``sent``, ``delivered`` or ``undelivered``.
-        provider_id: the provider's identifier of the call, empty if it named none.
-        reference: our own, as the provider gave it back, empty if it did not.
-        error_code: why it was not delivered, a key of `reasons.REASONS`.
-        provider_code: the provider's own number for that.
-        mcc_mnc: the subscriber's network: country code of 3 digits, network code of 2 or 3.
-        price: what the call costs, in the currency of the contract.
-        submitted_at: when the provider took the call.
+        provider_id: the provider's identifier of the call; empty if the report has none.
+        reference: our identifier of the call; empty if the provider does not return it.
+        error_code: why the call was not delivered, a key of `reasons.REASONS`.
+        provider_code: the provider's error number.
+        mcc_mnc: the mobile operator: country code of 3 digits, network code of 2 or 3.
+        price: the price of the call, in the currency of the contract.
+        submitted_at: when the provider accepted the call.
         done_at: when the outcome was known.
     """
 
@@ -99,24 +99,24 @@ class Report:
 
 
 class BaseBackend:
-    """Base class of backends: one instance per alias and process, used by many threads at once.
+    """Base class of backends. All threads of a process share one instance per alias.
 
-    A subclass takes its options as keyword-only arguments of ``__init__`` and implements
-    `place_call`. An option without a default is required. Options are judged by `check_options`
-    before an instance is made, so that ``manage.py check`` finds what is wrong.
+    Subclasses take their options as keyword-only arguments of ``__init__`` and implement
+    `place_call`. An option without a default is required. `check_options` checks the options before
+    an instance is created, so that ``manage.py check`` reports mistakes.
     """
 
     secret_options: ClassVar[frozenset[str]] = frozenset()
     """Names of options whose values must never be shown."""
 
     report_methods: ClassVar[frozenset[str]] = frozenset()
-    """HTTP methods that the provider posts delivery reports with; none: it posts no reports."""
+    """HTTP methods of the provider's delivery reports; empty if it sends none."""
 
     chooses_code: ClassVar[bool] = False
-    """The provider chooses the code and tells it in its answer, as `Receipt.code`.
+    """True if the provider chooses the code and returns it, as `Receipt.code`.
 
-    `CallRequest.code` is empty then, and nothing verifies before the answer is there. So a call
-    whose answer is lost rings in vain: the person has to ask for another one.
+    `CallRequest.code` is then empty, and no code is valid before the response. If the response is
+    lost, the visitor has to request another call.
     """
 
     def __init__(self, alias: str) -> None:
@@ -126,38 +126,38 @@ class BaseBackend:
         return f"<{type(self).__name__} {self.alias!r}>"
 
     def place_call(self, request: CallRequest) -> Receipt:
-        """Ask the provider for one call, and wait for its answer.
+        """Ask the provider for one call and wait for its response.
 
         Args:
-            request: what to call and the code to carry.
+            request: the call to place.
 
         Returns:
-            a receipt, once the provider has taken the call.
+            a receipt, if the provider accepted the call.
 
         Raises:
-            ProviderError: one of its subclasses says whose fault it is, and its
-                ``may_have_been_placed`` whether the phone may be ringing. Any other exception is
-                taken for a bug, and the call for one that may have been placed.
+            ProviderError: the subclass says what went wrong, and ``may_have_been_placed`` whether
+                the phone may be ringing. Any other exception is treated as a bug after which the
+                call may have been placed.
         """
         raise NotImplementedError
 
     def parse_reports(self, request: WebhookRequest) -> Sequence[Report]:
-        """Translate what the provider sent about its calls.
+        """Parse a request of the provider to the webhook.
 
         Returns:
-            the reports in it; none where it is well-formed and tells nothing of our calls.
+            the reports in it; empty if it is well-formed but not about our calls.
 
         Raises:
-            MalformedReport: it is not what the provider sends.
+            MalformedReport: the provider does not send such requests.
         """
         raise MalformedReport
 
     def close(self) -> None:
-        """Give connections back; called when the settings of the alias change."""
+        """Close connections. Called when the settings of the alias change."""
 
     @classmethod
     def build(cls, alias: str, options: Mapping[str, Any]) -> BaseBackend:
-        """Make the instance of an alias.
+        """Create the backend of an alias.
 
         Raises:
             ImproperlyConfigured: an option is unknown, missing or wrong.
@@ -169,7 +169,7 @@ class BaseBackend:
 
     @classmethod
     def option_parameters(cls) -> Mapping[str, inspect.Parameter]:
-        """Return the options by name: keyword-only arguments of ``__init__``."""
+        """Return the options by name: the keyword-only arguments of ``__init__``."""
         return {
             name: parameter
             for name, parameter in inspect.signature(cls).parameters.items()
@@ -184,10 +184,10 @@ class BaseBackend:
 
     @classmethod
     def check_options(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Judge the options of an alias without connecting to anything.
+        """Check the options of an alias without connecting to anything.
 
-        A subclass extends it with checks of its values; it is asked for those only when names are
-        right. Messages never contain values of `secret_options`.
+        Override `check_values` to check the values; it is called only if the names are right.
+        Messages never contain values of `secret_options`.
         """
         parameters = cls.option_parameters()
         problems: list[checks.CheckMessage] = [
@@ -212,10 +212,10 @@ class BaseBackend:
 
     @classmethod
     def check_values(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Judge the values of options whose names are right; none is wrong here."""
+        """Check the values of the options. Subclasses override it."""
         return []
 
     @classmethod
     def check_deployment(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Judge what only ``manage.py check --deploy`` asks about; nothing here."""
+        """Check the options for ``manage.py check --deploy``. Subclasses override it."""
         return []

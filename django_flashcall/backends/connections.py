@@ -1,8 +1,8 @@
-"""HTTP connections that keep to a deadline, and know whether a request has left.
+"""HTTP connections that respect a deadline, and know whether a request was sent.
 
-The time-outs of `requests` are those of one socket operation: a server that sends a byte a second
-holds its caller for hours. Here each operation gets what is left until the deadline of the
-*exchange*: looking the name up, each address tried, TLS, headers and body.
+The timeouts of `requests` apply to one socket operation: a server that sends one byte a second can
+block its caller for hours. Here each operation gets the time left until the deadline of the
+*exchange*: DNS lookup, each address, TLS, headers and body.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
 IDLE_SECONDS = 30.0
-"""A connection unused for longer is not used again: firewalls forget it without telling anyone."""
+"""Maximum idle time of a connection that is used again: firewalls drop idle ones silently."""
 
-MOMENT = 0.001
-"""Seconds of a socket's time-out once the deadline has passed; zero would mean non-blocking."""
+MINIMUM_TIMEOUT = 0.001
+"""Socket timeout in seconds after the deadline; zero would mean non-blocking."""
 
 
 class Exchange:
-    """One request and its answer; the connections find the current one of their thread.
+    """One request and its response; connections use the current one of their thread.
 
     Args:
-        deadline: the value of `time.monotonic` at which it is cut off, wherever it is.
+        deadline: the value of `time.monotonic` at which it is aborted.
         connect_timeout: seconds for connecting to one address.
     """
 
@@ -48,7 +48,7 @@ class Exchange:
         self.deadline = deadline
         self.connect_timeout = connect_timeout
         self.left = False
-        """A byte of the request may have left; set before the first one is sent."""
+        """True if a byte of the request may have been sent; set before the first one."""
 
     def __enter__(self) -> Self:
         self._token = self._current.set(self)
@@ -64,13 +64,13 @@ class Exchange:
 
     @classmethod
     def current(cls) -> Exchange:
-        """Return the exchange of this thread."""
+        """Return the current exchange of this thread."""
         return cls._current.get()
 
     @property
     def seconds(self) -> float:
-        """Seconds that are left, never less than a `MOMENT`."""
-        return max(MOMENT, self.deadline - time.monotonic())
+        """Seconds left, at least `MINIMUM_TIMEOUT`."""
+        return max(MINIMUM_TIMEOUT, self.deadline - time.monotonic())
 
     @property
     def connect_seconds(self) -> float:
@@ -79,7 +79,7 @@ class Exchange:
 
 
 class _TimedReader(io.RawIOBase):
-    """What a socket receives, until the deadline."""
+    """Reads from a socket until the deadline."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock = sock
@@ -94,7 +94,7 @@ class _TimedReader(io.RawIOBase):
             raise TimeoutError("The time for an answer is up.")
         self._sock.settimeout(exchange.seconds)
         count: int | None = self._raw.readinto(buffer)
-        # For what follows without a read of ours: TLS through the tunnel of a proxy.
+        # For TLS through a proxy's tunnel, which does not read through this class.
         self._sock.settimeout(exchange.connect_seconds)
         return count
 
@@ -110,7 +110,7 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        # urllib3 logs headers that it cannot parse, and a server may echo our secrets in them.
+        # urllib3 logs headers that it cannot parse, and the server may echo our secrets in them.
         self.msg.defects.clear()
         self.msg.set_payload("")
 
@@ -121,7 +121,7 @@ class _Connection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        # urllib3 asks this of a connection from the pool, and connects anew where it is not.
+        # urllib3 checks this for a connection from the pool, and reconnects if it is False.
         return super().is_connected and time.monotonic() - self._used_at < IDLE_SECONDS
 
     def _new_conn(self) -> socket.socket:
@@ -140,11 +140,11 @@ class _Connection(HTTPConnection):
                     return sock
         except (OSError, UnicodeError) as error:
             failure = error
-        # Not the OSError itself: urllib3 takes one for an answer that came before the request.
+        # Not an OSError: urllib3 would treat it as a response that came before the request.
         raise NewConnectionError(self, str(failure)) from failure
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """Send the request; the first method that does, and not used for a proxy's CONNECT."""
+        """Send the request. No earlier method does, and a proxy's CONNECT does not use it."""
         if self.sock is None:
             self.connect()
         exchange = Exchange.current()
@@ -173,7 +173,7 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy.lower().startswith("socks"):
-            # Its connections are of another class, and would not keep to the deadline.
+            # Its connections have another class, which ignores the deadline.
             raise InvalidProxyURL("SOCKS proxies are not supported.")
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = self.poolmanager.pool_classes_by_scheme
@@ -181,12 +181,12 @@ class _Adapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A pool of connections for all threads; keeps no cookies and follows no redirects.
+    """A connection pool for all threads. It stores no cookies and follows no redirects.
 
-    The usual environment variables for proxies and CA certificates apply, ``~/.netrc`` does not.
+    The usual environment variables for proxies and CA certificates apply; ``~/.netrc`` does not.
 
     Args:
-        pool_size: connections kept open; more are made when needed and not kept.
+        pool_size: connections to keep open; more are created when needed and closed after use.
         verify: True, or the path of a bundle of CA certificates.
     """
 
@@ -195,18 +195,18 @@ class Session(requests.Session):
         self._verify = verify
         self.auth = _no_auth
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # An answer that is not compressed cannot burst.
+        # Without compression, a small response cannot expand in memory.
         self.headers.update({"User-Agent": "django-flashcall", "Accept-Encoding": "identity"})
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(pool_connections=1, pool_maxsize=pool_size))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is none: `requests` would read the body of a redirect to its end."""
+        """Return None: otherwise `requests` would read the whole body of a redirect."""
 
     def ask(self, request: requests.Request, exchange: Exchange) -> requests.Response:
-        """Send a request and return the answer, its body still to be read, within an exchange."""
+        """Send a request within an exchange and return the response; its body is not read yet."""
         wire = self.prepare_request(request)
-        # `verify` is given here, as REQUESTS_CA_BUNDLE would override that of the session.
+        # Pass `verify` here: REQUESTS_CA_BUNDLE would override the session's.
         settings = self.merge_environment_settings(wire.url, {}, True, self._verify, None)
         timeout = exchange.connect_seconds, exchange.seconds
         return self.send(wire, timeout=timeout, allow_redirects=False, **settings)
@@ -217,10 +217,10 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _addresses(host: str, port: int, seconds: float) -> list[tuple[str, int]]:
-    """Look a host up. In a thread, as the system's resolver knows no deadline.
+    """Resolve a host, in a thread because the system's resolver has no timeout.
 
     Raises:
-        OSError: there is no such host, or the time is up.
+        OSError: the host does not exist, or the time is up.
     """
     found: Future[list[tuple[str, int]]] = Future()
 

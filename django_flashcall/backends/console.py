@@ -1,4 +1,4 @@
-"""A backend for development: calls are printed instead of placed."""
+"""A backend for development that prints calls instead of placing them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["ConsoleBackend"]
 
 
 class ConsoleBackend(BaseBackend):
-    """Prints what the phone would show to standard output: the number and **the code**.
+    """Print the number and **the code** to standard output instead of calling.
 
-    For development alone. Whoever reads the output can verify any number; a deploy check warns.
+    For development only: anyone who reads the output can verify any number. A deployment check
+    warns about it.
     """
 
     def place_call(self, request: CallRequest) -> Receipt:
-        """Print the call, in one write so that lines of threads do not mix, and take it."""
+        """Print the call in one write, so that lines of threads do not mix, and accept it."""
         if request.channel == "voice_code":
             heard = f"a voice says {' '.join(request.code)}"
         else:
@@ -31,7 +32,7 @@ class ConsoleBackend(BaseBackend):
 
     @classmethod
     def check_deployment(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Warn that codes are printed instead of sent."""
+        """Warn that codes are printed and nobody is called."""
         return [
             checks.Warning(
                 f"FLASHCALL: backend {alias!r} prints codes and calls nobody.",

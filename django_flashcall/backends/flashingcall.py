@@ -1,6 +1,6 @@
-"""The FlashingCall REST API of Rapporto: flash calls, and voice codes by an account of their own.
+"""The FlashingCall REST API of Rapporto: flash calls, and voice codes with a separate account.
 
-"FlashingCall API" in the docstrings is the provider's page "FlashingCall (VoiceCode)".
+"FlashingCall API" in the docstrings refers to the provider's page "FlashingCall (VoiceCode)".
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from .options import Rule, is_text, is_url, is_whole
 __all__ = ["FlashingCallBackend"]
 
 TTL = 1
-"""Minutes that the provider tries to place a call; a person at a form waits no longer."""
+"""Minutes in which the provider tries to place a call; a visitor does not wait longer."""
 
 NOTIFY_URL_LENGTH = 2048
 
 
 class ErrorCode(IntEnum):
-    """FlashingCall API, «Коды ошибок отправки»."""
+    """Error codes (FlashingCall API, «Коды ошибок отправки»)."""
 
     UNAVAILABLE = 1
     INVALID_IP = 2
@@ -69,35 +69,35 @@ KINDS: Mapping[int, type[ProviderError]] = {
     ErrorCode.DUPLICATE: DuplicateRejected,
     ErrorCode.INVALID_TTL: Misconfigured,
 }
-"""What an error means, where it says for certain that no call was placed: 1 to 11."""
+"""Exceptions for errors 1 to 11, after which certainly no call was placed."""
 
 
 OUTCOMES = {0: "sent", 2: "delivered", 5: "undelivered", 9: "delivered"}
-"""What ``status`` of a delivery report means; other numbers tell nothing that we know."""
+"""``status`` of a delivery report → outcome; other statuses are ignored."""
 
 REASONS = {2: "absent_subscriber", 4: "failure", 6: "not_provisioned", 16: "busy"}
-"""What ``errorCode`` of a delivery report means; all others are ``unknown``."""
+"""``errorCode`` of a delivery report → reason; all others are ``unknown``."""
 
 
 class FlashingCallBackend(HTTPBackend):
-    """Places calls through the FlashingCall API.
+    """Place calls through the FlashingCall API.
 
-    A voice code is the same request: the account decides whether the call is answered and the
-    code spoken (FlashingCall API, «Результат запроса VoiceCode»). So it is a second alias.
+    A voice code is the same request: the account decides whether the call is answered and the code
+    spoken (FlashingCall API, «Результат запроса VoiceCode»). Use a second alias for voice codes.
 
     Args:
         alias: the alias in ``BACKENDS``.
-        url: the URL for sending that the provider's contract names.
-        login: the account's name.
-        password: the account's password.
-        ttl: minutes in which the call may be placed, 1 to 5; 0 is the account's default.
+        url: the URL from the provider's contract.
+        login: the login of the account.
+        password: the password of the account.
+        ttl: minutes in which the call may be placed, 1 to 5; 0 uses the account's default.
         connect_timeout: seconds for one attempt to connect to one address.
-        timeout: seconds for everything, retries and pauses included; at most 15.
-        retries: how often to ask again where that cannot ring the phone twice.
-        duplicate_control: the provider has switched the control of duplicates by ``id`` on for the
-            account; only then are a lost answer and error 100 asked again.
-        pool_size: connections kept open for all threads.
-        notify_url: where delivery reports of these calls are posted; empty is the contract's URL.
+        timeout: seconds in total, including retries and pauses; at most 15.
+        retries: maximum number of retries; none is made that could ring the phone twice.
+        duplicate_control: True if the provider has enabled duplicate control by ``id`` for the
+            account; only then are lost responses and error 100 retried.
+        pool_size: connections to keep open, for all threads.
+        notify_url: URL for delivery reports of these calls; empty uses the URL of the contract.
         verify: True, or the path of a bundle of CA certificates.
     """
 
@@ -147,10 +147,10 @@ class FlashingCallBackend(HTTPBackend):
         self._notify_url = Secret(notify_url)
 
     def wire_request(self, call: CallRequest) -> requests.Request:
-        """Return the request of FlashingCall API, «Параметры запроса»: all of them are required.
+        """Return the request with all required fields (FlashingCall API, «Параметры запроса»).
 
-        Beside them ``id``, by which the provider can drop repeats and names the call in delivery
-        reports, and ``notifyUrl``, where they go.
+        It also has ``id``, so that the provider can drop duplicates and identify the call in
+        delivery reports, and ``notifyUrl``, the URL for these reports.
         """
         return requests.Request(
             "POST",
@@ -167,10 +167,10 @@ class FlashingCallBackend(HTTPBackend):
         )
 
     def judge(self, answer: Answer, call: CallRequest, *, repeated: bool) -> Verdict:
-        """Translate an answer (FlashingCall API, «Ошибки при отправке»).
+        """Translate a response (FlashingCall API, «Ошибки при отправке»).
 
-        An error is an *error object*, whatever the status. Without one, status 200 is acceptance
-        if it is a JSON object, and any other status is an error that says nothing of the call.
+        An *error object* is an error, whatever the status. Without one, a JSON object with status
+        200 is a success, and any other status is an error after which the phone may be ringing.
         """
         content = _json(answer.body)
         if isinstance(content, dict) and isinstance(content.get("error"), dict):
@@ -197,23 +197,23 @@ class FlashingCallBackend(HTTPBackend):
         error = content["error"]
         code = _whole(error.get("code"), digits=9)
         if code == ErrorCode.DUPLICATE and repeated:
-            return Verdict(Receipt())  # our own first attempt got through
+            return Verdict(Receipt())  # our first attempt was accepted
         texts = error.get("description"), content.get("extendedDescription")
         secrets = self._password, self._notify_url, call.code
         words = ": ".join(filter(None, (plain_text(text, secrets=secrets) for text in texts)))
         if code is not None and code in KINDS:
             failure = KINDS[code](words, code=code, http_status=status)
             return Verdict(failure, ask_again=isinstance(failure, TemporaryFailure))
-        # 100, and codes that the specification does not know: nobody says that no call was placed.
+        # Error 100 and unknown codes do not say that no call was placed.
         return Verdict(
             TemporaryFailure(words, code=code, http_status=status, may_have_been_placed=True),
             ask_again=code == ErrorCode.INTERNAL and self.duplicate_control,
         )
 
     def parse_reports(self, request: WebhookRequest) -> Sequence[Report]:
-        """Read a delivery report (the provider's REST API, «Отчеты о доставке»).
+        """Parse a delivery report (the provider's REST API, «Отчеты о доставке»).
 
-        Its ``text`` is the code: it is left where it is.
+        Its ``text`` contains the code, so it is ignored.
         """
         content = _json(request.body)
         if not isinstance(content, dict):
@@ -244,22 +244,22 @@ class FlashingCallBackend(HTTPBackend):
 
 
 def _json(body: bytes | None) -> Any:
-    """Return the content of a JSON text in UTF-8; None where it is none."""
+    """Return the content of a JSON text in UTF-8; None if it is invalid."""
     try:
         return json.loads((body or b"").decode("utf-8-sig"))
-    except (ValueError, RecursionError):  # numbers of thousands of digits, and deep nesting
+    except (ValueError, RecursionError):  # also for huge numbers and deep nesting
         return None
 
 
 def _whole(value: Any, digits: int) -> int | None:
-    """Return a whole number of so many digits; as a string it is tolerated, True is none."""
+    """Return an integer of at most `digits` digits, also from a string; None for other values."""
     if isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{digits}}}", value):
         return int(value)
     return value if type(value) is int and 0 <= value < 10**digits else None
 
 
 def _identifier(value: Any) -> str:
-    """Return ``mtNum`` or ``id``, a string (or a number) of plain characters; else an empty one."""
+    """Return ``mtNum`` or ``id`` as a string of printable ASCII; empty if it is invalid."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     return text if re.fullmatch("[!-~]{1,64}", text) else ""
 
@@ -280,7 +280,7 @@ def _price(value: Any) -> Decimal | None:
 
 
 def _date(value: Any) -> datetime | None:
-    """Return a date of ISO 8601 with an offset, in a year that makes sense."""
+    """Return an ISO 8601 date with an offset; None if it is invalid or its year is implausible."""
     try:
         date = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:

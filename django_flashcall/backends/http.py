@@ -1,8 +1,8 @@
-"""The base of backends whose provider speaks HTTP: one session, time-outs, retries, translation.
+"""Base class of HTTP backends: session, timeouts, retries, error handling.
 
-A provider is two hooks: `HTTPBackend.wire_request` says what to send, `HTTPBackend.judge` what an
-answer means. Everything between them is here, above all the difference between a request that
-never left and one that was lost after it left: only the former is certainly no call.
+A backend implements two methods: `HTTPBackend.wire_request` returns the request, and
+`HTTPBackend.judge` translates the response. The base class does the rest. It distinguishes a
+request that was never sent, so that no call was placed, from one that was lost after it was sent.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from .options import Rule, is_local, is_seconds, is_url, is_verification, is_who
 __all__ = ["Answer", "HTTPBackend", "Verdict"]
 
 CONNECT_TIMEOUT = 3.0
-"""Seconds for a connection to one address of the provider: two lost SYN packets are survived."""
+"""Seconds to connect to one address of the provider: enough for two lost SYN packets."""
 
 TIMEOUT = 10.0
-"""Seconds for everything, retries included, that a person waits at the form."""
+"""Seconds in total, including retries; the visitor waits this long at the form."""
 
 LONGEST_TIMEOUT = 15.0
-"""Seconds beyond which nobody waits at a form."""
+"""Maximum for ``timeout`` in seconds: no visitor waits longer."""
 
 RETRIES = 2
 POOL_SIZE = 10
 
 ANSWER_BYTES = 64 * 1024
-"""The longest answer that is read; the provider's are a hundred bytes."""
+"""Maximum size of a response; those of the provider have about a hundred bytes."""
 
 BACKOFF = 0.25
-"""Seconds of the longest pause before the first retry; doubled by each further one."""
+"""Maximum pause before the first retry, in seconds; doubled for each further one."""
 
 USEFUL_SECONDS = 0.5
-"""A retry with less than this left would only be cut off, and then nobody knows what it did."""
+"""Minimum time left for a retry: a shorter one would be cut off with an unknown outcome."""
 
-MENDABLE = (
+PERMANENT_ERRORS = (
     ssl.SSLCertVerificationError,
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
     UnicodeError,
 )
-"""Why there is no connection, where later is no better: a certificate, the URL, a proxy's URL."""
+"""Connection errors that a retry cannot fix: the certificate, the URL, the proxy's URL."""
 
 logger = logging.getLogger("django_flashcall.backends")
 
@@ -63,11 +63,11 @@ _sleep = time.sleep
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. The body may echo our secrets, so that no ``repr`` shows it.
+    """A response. The body may echo our secrets, so ``repr`` does not show it.
 
     Attributes:
         status: the HTTP status.
-        body: None where it is longer than `ANSWER_BYTES` or was lost on the way.
+        body: None if it is longer than `ANSWER_BYTES` or was lost.
     """
 
     status: int
@@ -76,37 +76,37 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The request never left: no connection. `mendable` where the site's operator has to act."""
+    """The request was not sent. `permanent` is True if an administrator has to fix the cause."""
 
     reason: str
-    mendable: bool
+    permanent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The request left, or may have, and no answer came."""
+    """The request was sent, or may have been, but no response came."""
 
     reason: str
 
 
 class Verdict(NamedTuple):
-    """What an attempt came to, and whether asking again may help without a second call."""
+    """The result of an attempt, and whether a retry may help without causing a second call."""
 
     outcome: Receipt | ProviderError
     ask_again: bool = False
 
 
 class HTTPBackend(BaseBackend):
-    """Base class of backends over HTTP; keeps a pool of connections for all threads.
+    """Base class of HTTP backends, with a connection pool for all threads.
 
     Args:
         alias: the alias in ``BACKENDS``.
         url: the provider's URL, ``https://…``.
         connect_timeout: seconds for one attempt to connect to one address.
-        timeout: seconds for everything, retries and pauses included.
-        retries: how often to ask again where that cannot ring the phone twice.
-        duplicate_control: the provider drops repeats, so that a lost answer may be asked again.
-        pool_size: connections kept open; more are made when needed and not kept.
+        timeout: seconds in total, including retries and pauses.
+        retries: maximum number of retries; none is made that could ring the phone twice.
+        duplicate_control: True if the provider drops duplicates; lost responses are then retried.
+        pool_size: connections to keep open; more are created when needed and closed after use.
         verify: True, or the path of a bundle of CA certificates.
     """
 
@@ -149,34 +149,34 @@ class HTTPBackend(BaseBackend):
         return f"<{type(self).__name__} {self.alias!r} at {urlsplit(self.url).hostname}>"
 
     def close(self) -> None:
-        """Close the connections that wait; those in use are closed after their answer."""
+        """Close idle connections; those in use are closed after their response."""
         self._session.close()
 
     def wire_request(self, call: CallRequest) -> requests.Request:
-        """Return the HTTP request for a call; the same at every retry.
+        """Return the HTTP request for a call; it must be the same for every retry.
 
-        Bind nothing with a secret in it to a name: a traceback would show it.
+        Do not assign anything secret to a variable: a traceback would show it.
         """
         raise NotImplementedError
 
     def judge(self, answer: Answer, call: CallRequest, *, repeated: bool) -> Verdict:
-        """Say what an answer means. Never raises, whatever the answer.
+        """Translate a response. It must not raise, whatever the response.
 
         Args:
-            answer: what came back.
-            call: what was asked for; its code must not get into a description.
-            repeated: an earlier attempt for this call left, so that the provider may know it.
+            answer: the response.
+            call: the requested call; its code must not appear in a description.
+            repeated: True if an earlier attempt was sent, so that the provider may know the call.
         """
         raise NotImplementedError
 
     def place_call(self, request: CallRequest) -> Receipt:
-        """Ask the provider for one call, within `timeout` seconds in all.
+        """Ask the provider for one call, within `timeout` seconds in total.
 
         Raises:
-            Misconfigured: the provider's certificate or the URL is wrong, or the provider says so.
-            TemporaryFailure: no connection, ``may_have_been_placed`` is False then.
-            UnknownOutcome: no answer, or none that makes sense.
-            ProviderError: whatever else the provider's error is translated to.
+            Misconfigured: the certificate or the URL is wrong, or the provider says so.
+            TemporaryFailure: there is no connection; ``may_have_been_placed`` is then False.
+            UnknownOutcome: there is no valid response.
+            ProviderError: the provider returned another error.
         """
         outcome = self._ask(request)
         if isinstance(outcome, ProviderError):
@@ -184,7 +184,7 @@ class HTTPBackend(BaseBackend):
         return outcome
 
     def _ask(self, call: CallRequest) -> Receipt | ProviderError:
-        """Ask until something final is known, or retries or time are used up."""
+        """Ask until the result is final, or no retries or time are left."""
         deadline = time.monotonic() + self.timeout
         failure: ProviderError | None = None
         repeated = False
@@ -194,7 +194,7 @@ class HTTPBackend(BaseBackend):
             outcome, ask_again = self._verdict(answer, call, repeated=repeated)
             if isinstance(outcome, Receipt):
                 return outcome
-            # Once a call may have been placed, no later rejection takes that back.
+            # If an earlier attempt may have placed a call, a later rejection does not change that.
             if failure is None or not failure.may_have_been_placed:
                 failure = outcome
             pause = random.uniform(0, BACKOFF * 2**attempt)  # noqa: S311 - jitter is no secret
@@ -208,9 +208,9 @@ class HTTPBackend(BaseBackend):
             attempt += 1
 
     def _exchange(self, call: CallRequest, deadline: float) -> Answer | NotSent | Lost:
-        """Send the request and read the answer; the outcome holds nothing of `requests`.
+        """Send the request and read the response; the result contains no object of `requests`.
 
-        Every exception ends here: those of `requests` carry the request, and with it the code.
+        It raises nothing: the exceptions of `requests` contain the request, and with it the code.
         """
         wire = self.wire_request(call)
         status: int | None = None
@@ -223,16 +223,16 @@ class HTTPBackend(BaseBackend):
                 if status is not None:
                     return Answer(status, None)
                 causes = list(_causes(error))
-                reason = _words(causes[-1])
+                reason = _describe(causes[-1])
                 if exchange.left:
                     return Lost(reason)
-                return NotSent(reason, any(isinstance(cause, MENDABLE) for cause in causes))
+                return NotSent(reason, any(isinstance(cause, PERMANENT_ERRORS) for cause in causes))
 
     def _verdict(
         self, answer: Answer | NotSent | Lost, call: CallRequest, *, repeated: bool
     ) -> Verdict:
         match answer:
-            case NotSent(reason, mendable=True):
+            case NotSent(reason, permanent=True):
                 return Verdict(Misconfigured(f"No connection: {reason}"))
             case NotSent(reason):
                 return Verdict(TemporaryFailure(f"No connection: {reason}"), ask_again=True)
@@ -243,7 +243,7 @@ class HTTPBackend(BaseBackend):
 
     @classmethod
     def check_values(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Hold every option against its rule."""
+        """Check every option against its rule."""
         wrong = [
             name
             for name, rule in cls.option_rules.items()
@@ -255,7 +255,7 @@ class HTTPBackend(BaseBackend):
 
     @classmethod
     def check_deployment(cls, alias: str, options: Mapping[str, Any]) -> list[checks.CheckMessage]:
-        """Ask for ``https://`` wherever the provider is not this machine."""
+        """Require ``https://``, unless the provider is on this machine."""
         url = options.get("url")
         if not isinstance(url, str) or urlsplit(url).scheme != "http" or is_local(url):
             return []
@@ -269,7 +269,7 @@ class HTTPBackend(BaseBackend):
 
 
 def _body(response: requests.Response) -> bytes | None:
-    """Read the body of an answer as it is on the wire; None where it is too long."""
+    """Return the raw body of a response; None if it is too long."""
     body = b""
     if (response.raw.length_remaining or 0) > ANSWER_BYTES:
         return None
@@ -286,7 +286,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _words(error: BaseException) -> str:
-    """Say what went wrong below `requests`, without the words of the other side."""
+def _describe(error: BaseException) -> str:
+    """Describe a low-level error without any text from the other side."""
     words = error.strerror if isinstance(error, OSError) else None
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

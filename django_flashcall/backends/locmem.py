@@ -1,4 +1,4 @@
-"""A backend for tests: calls go to a list in memory."""
+"""A backend for tests that appends calls to a list in memory."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from .base import BaseBackend, CallRequest, Receipt
 __all__ = ["LocmemBackend", "outbox"]
 
 outbox: list[CallRequest] = []
-"""Every call placed in this process, oldest first. Tests read it, and ``outbox.clear()`` it."""
+"""Every call placed in this process, oldest first. Tests empty it with ``outbox.clear()``."""
 
 
 class LocmemBackend(BaseBackend):
-    """Places calls into `outbox` and takes each of them; nothing leaves the process."""
+    """Append calls to `outbox` and accept all of them. Nothing leaves the process."""
 
     def place_call(self, request: CallRequest) -> Receipt:
-        """Append the request to `outbox` (atomic, so threads may) and return a receipt.
+        """Append the request to `outbox` (thread-safe) and return a receipt.
 
-        The provider's identifier is made from the reference, so it is as unique as that one is.
+        The provider's identifier contains the reference, so it is unique too.
         """
         outbox.append(request)
         return Receipt(provider_id=f"locmem-{request.reference}"[:64])

@@ -1,4 +1,4 @@
-"""Rules that the values of a backend's options are held against by ``manage.py check``."""
+"""Rules for the values of a backend's options; ``manage.py check`` applies them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Rule", "is_seconds", "is_text", "is_url", "is_whole"]
 
 
 class Rule(NamedTuple):
-    """What the value of an option must be: the test, its words, and the id of the check."""
+    """A rule for the value of an option: the test, its description, and the id of the check."""
 
     holds: Callable[[Any], bool]
     words: str
     id: str = "django_flashcall.E008"
 
     def broken(self, alias: str, name: str) -> checks.CheckMessage:
-        """Return the error for a broken rule, without the value: it may be a secret."""
+        """Return the error for a wrong value, without the value: it may be a secret."""
         return checks.Error(
             f"FLASHCALL: option {name!r} of backend {alias!r} is wrong.",
             hint=f"It must be {self.words}.",
@@ -34,22 +34,22 @@ class Rule(NamedTuple):
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is a string with something in it."""
+    """Return True for a non-empty string."""
     return isinstance(value, str) and bool(value)
 
 
 def is_whole(lowest: int, highest: float = math.inf) -> Callable[[Any], bool]:
-    """Return the test whether a value is an integer (True is none) in a range."""
+    """Return a test for integers in a range; booleans are not integers here."""
     return lambda value: type(value) is int and lowest <= value <= highest
 
 
 def is_seconds(highest: float) -> Callable[[Any], bool]:
-    """Return the test whether a value is a positive number of seconds up to a highest one."""
+    """Return a test for positive numbers of seconds, up to `highest`."""
     return lambda value: type(value) in (int, float) and 0 < value <= highest
 
 
 def is_url(value: Any) -> bool:
-    """Whether it is an absolute http(s) URL that `requests` can ask, without user and password."""
+    """Return True for an absolute http(s) URL without user and password."""
     if not isinstance(value, str) or re.search(r"[\s\x00-\x1f\x7f]", value):
         return False
     try:
@@ -67,7 +67,7 @@ def is_url(value: Any) -> bool:
 
 
 def is_local(url: str) -> bool:
-    """Whether the host of a URL is this machine."""
+    """Return True if the host of a URL is this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -76,7 +76,7 @@ def is_local(url: str) -> bool:
 
 
 def is_verification(value: Any) -> bool:
-    """Whether it is True, or the path of a file or directory of CA certificates; never False."""
+    """Return True for True, and for the path of a file or directory of CA certificates."""
     if not is_text(value):
         return value is True
     path = Path(value)

@@ -1,1 +1,1 @@
-"""What happened to a call after it was placed: delivery reports and their reasons. Private."""
+"""Delivery reports of calls, and the reasons of failures. Private."""

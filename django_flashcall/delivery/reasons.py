@@ -1,7 +1,7 @@
-"""Why a call did not arrive: our words for programs, and for people what happened and what to do.
+"""Reasons why a call was not delivered, with labels and advice for people.
 
-The provider's numbers become these words at the border, in its backend; every number that we have
-no word for becomes ``unknown``, and the number is kept beside it.
+A backend translates the provider's error numbers to these reasons. An unlisted number becomes
+``unknown``; the number itself is stored as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Reason(NamedTuple):
-    """What a reason is called, and what the person can do next."""
+    """The label of a reason, and what the visitor can do next."""
 
     label: str | Promise
     advice: str | Promise
@@ -59,13 +59,13 @@ REASONS = {
 
 
 def label(error_code: str) -> str:
-    """Return the short words for a reason; the code itself where there are none, '' for none."""
+    """Return the label of a reason, or the code itself if it is not listed."""
     reason = REASONS.get(error_code)
     return str(reason.label) if reason else error_code
 
 
 def advice(error_code: str) -> str:
-    """Return what a person can do about a call that did not arrive; '' where nothing is wrong."""
+    """Return what a visitor can do about a failed call; '' if there is no error."""
     if not error_code:
         return ""
     return str(REASONS.get(error_code, REASONS["unknown"]).advice)

@@ -1,4 +1,4 @@
-"""Delivery reports: what a provider said of a call later, written down."""
+"""Store the delivery reports of providers."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ FORWARDS = (
     Status.UNDELIVERED,
     Status.DELIVERED,
 )
-"""The way of a call; a report moves it to the right only, and lifts a rejection."""
+"""The statuses of a call in order. A report only moves it forwards, and overrides a rejection."""
 
 
 def record_report(report: Report) -> Call | None:
-    """Write down a delivery report; each outcome of a call once, in any order.
+    """Store a delivery report and update its call. Reports may arrive repeatedly and in any order.
 
-    It moves the call forwards only, verifies nobody and gives nothing back to any limit. Joins the
-    caller's transaction.
+    A report only moves the call's status forwards. It does not verify the number or refund any
+    limit. Uses the caller's transaction.
 
     Args:
-        report: as a backend read it.
+        report: a report parsed by a backend.
 
     Returns:
-        the call as it is now, or None where we know no such call.
+        the updated call, or None if the call is unknown.
     """
     call = _find(report)
     if call is None:
@@ -49,8 +49,8 @@ def record_report(report: Report) -> Call | None:
         )
         return None
     with transaction.atomic(using=router.db_for_write(Call)):
-        _move(call, report)
-        row = _store(call, report)
+        _update_call(call, report)
+        row = _create_row(call, report)
         call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
         if row is not None:
             transaction.on_commit(
@@ -61,7 +61,7 @@ def record_report(report: Report) -> Call | None:
 
 
 def _find(report: Report) -> Call | None:
-    """Find the call by our own identifier, else by the provider's for this backend."""
+    """Return the call by our identifier, or by the provider's for this backend, or None."""
     calls = Call.objects.using(router.db_for_write(Call))
     try:
         call = calls.filter(reference=UUID(report.reference)).first()
@@ -73,11 +73,11 @@ def _find(report: Report) -> Call | None:
     return call
 
 
-def _move(call: Call, report: Report) -> None:
-    """Move the call forwards, in one statement that sees what other reports have just done to it.
+def _update_call(call: Call, report: Report) -> None:
+    """Update the call in one statement, so that it sees the changes of concurrent reports.
 
-    The first of its transaction, so that reports for one call take turns. Network and price are
-    those of the furthest outcome that names them.
+    It must be the first statement of the transaction, so that reports for a call take turns.
+    Operator and price are those of the furthest outcome that contains them.
     """
     place = FORWARDS.index(Status(report.outcome))
     behind, reached = Q(status__in=FORWARDS[:place]), Q(status__in=FORWARDS[: place + 1])
@@ -89,7 +89,7 @@ def _move(call: Call, report: Report) -> None:
         changes["mcc_mnc"] = (reached | Q(mcc_mnc=""), report.mcc_mnc)
     if report.price is not None:
         changes["price"] = (reached | Q(price=None), report.price)
-    # The status last: MySQL's conditions see what the same statement has assigned before them.
+    # The status must be last: in MySQL, conditions see values assigned before them.
     changes["status"] = (behind, report.outcome)
     Call.objects.filter(pk=call.pk).update(
         **{
@@ -108,8 +108,8 @@ def _field(name: str) -> Field[Any, Any]:
     return field
 
 
-def _store(call: Call, report: Report) -> DeliveryReport | None:
-    """Keep the report; None where its outcome is known already."""
+def _create_row(call: Call, report: Report) -> DeliveryReport | None:
+    """Create the row of a report; return None if its outcome is already stored."""
     try:
         with transaction.atomic(using=router.db_for_write(Call)):
             return DeliveryReport.objects.create(

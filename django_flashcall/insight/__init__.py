@@ -1,1 +1,1 @@
-"""What operators read: statistics, timeline, provider health, mobile operators. Private."""
+"""Data for the admin: statistics, timeline, provider health, mobile operators. Private."""

@@ -1,4 +1,4 @@
-"""How each backend does: when it last worked, what troubled it, what the operator must mend."""
+"""Provider health: the last success, the last failure, and what needs attention."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from django.db.models import Q, Subquery
 from ..conf import conf
 from ..models import TROUBLED, Call, Rule
 
-PERSONS = ("invalid_destination", "duplicate_call")
-"""Reasons of calls that were rejected because of what a person asked for."""
+VISITOR_ERRORS = ("invalid_destination", "duplicate_call")
+"""Reasons of rejected calls that depend on the visitor's request, not on the provider."""
 
-TAKEN = (Call.Status.SENT, Call.Status.DELIVERED, Call.Status.UNDELIVERED)
-"""States of calls that the provider took."""
+ACCEPTED = (Call.Status.SENT, Call.Status.DELIVERED, Call.Status.UNDELIVERED)
+"""Statuses of calls that the provider accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One backend.
+    """The health of one backend.
 
     Attributes:
         backend: its alias.
-        success: the last call that its provider took, or None.
-        trouble: the last call that failed for another reason than the person's, or None.
-        to_mend: the last call that failed because of what the site's operator must mend, unless a
-            call has succeeded since.
+        success: the last call that the provider accepted, or None.
+        trouble: the last failed call, without failures caused by the visitor's request, or None.
+        to_mend: the last failed call that needs attention, or None if a later call succeeded.
     """
 
     backend: str
@@ -35,18 +34,18 @@ class Health:
 
 
 def backends() -> list[Health]:
-    """Return how each backend of the settings does, in one query."""
+    """Return the health of each backend in the settings, in one query."""
     wanted = Q(pk__in=())
     for alias in conf.BACKENDS:
         calls = Call.objects.filter(backend=alias).order_by("-created_at").values("pk")
-        # Each is one probe of an index: such a subquery is asked once, not for each row.
-        wanted |= Q(pk=Subquery(calls.filter(status__in=TAKEN)[:1]))
-        wanted |= Q(pk=Subquery(calls.filter(TROUBLED).exclude(error_code__in=PERSONS)[:1]))
+        # Each subquery is one index lookup, and is executed once, not once per row.
+        wanted |= Q(pk=Subquery(calls.filter(status__in=ACCEPTED)[:1]))
+        wanted |= Q(pk=Subquery(calls.filter(TROUBLED).exclude(error_code__in=VISITOR_ERRORS)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(must_mend=True)[:1]))
     found = {alias: Health(alias) for alias in conf.BACKENDS}
     for call in Call.objects.filter(wanted).order_by("created_at", "pk"):
         health = found[call.backend]
-        if call.status in TAKEN:
+        if call.status in ACCEPTED:
             found[call.backend] = replace(health, success=call, to_mend=None)
         else:
             to_mend = call if call.must_mend else health.to_mend
@@ -55,5 +54,5 @@ def backends() -> list[Health]:
 
 
 def stopped_channels() -> list[str]:
-    """Return the channels that a rule has stopped."""
+    """Return the channels that a rule stops."""
     return sorted(Rule.objects.exclude(channel="").values_list("channel", flat=True).distinct())

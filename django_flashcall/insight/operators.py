@@ -1,7 +1,7 @@
-"""Mobile networks by the code that delivery reports name them with (MCC and MNC, ITU-T E.212).
+"""Names of mobile operators by the MCC and MNC of delivery reports (ITU-T E.212).
 
-The networks of Russia, and with their country those of its neighbours, as people know them; of all
-others the code itself is shown. Source: the ITU's list of mobile network codes.
+The list contains the operators of Russia and, with the country, of its neighbours. For all others
+the code itself is shown. Source: the ITU's list of mobile network codes.
 """
 
 from __future__ import annotations
@@ -80,5 +80,5 @@ NETWORKS = {
 
 
 def name(mcc_mnc: str) -> str:
-    """Return what people call a network; its code where we know no name, '' for none."""
+    """Return the name of a mobile operator, or its code if it is not listed."""
     return NETWORKS.get(mcc_mnc, mcc_mnc)

@@ -1,8 +1,7 @@
-"""The figures of the admin: what became of calls in a day, a week or a month, in six queries.
+"""Statistics of the admin: the calls of a day, week or month, in six queries.
 
-All counting is the database's. Answer times are counted in classes, each two percent wider than the
-one before, so that a percentile is right to one percent on every database, and needs no sorting of
-a million rows.
+The database does all the counting. Response times are counted in classes, each 2 % wider than the
+previous one, so that percentiles are accurate to 1 % on every database without sorting the rows.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ PERIODS = ("day", "week", "month")
 DAYS = {"day": 1, "week": 7, "month": 30}
 
 CLASS_WIDTH = 1.02
-"""How much longer the longest answer of a class is than its shortest."""
+"""Ratio of the longest to the shortest response time of a class."""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """An hour or a day.
+    """The figures of an hour or a day.
 
     Attributes:
-        start: its first moment, in the current time zone.
+        start: its start, in the current time zone.
         calls: number of calls by `Call.Status`.
-        started: verifications begun in it.
+        started: number of verifications started.
         verified: how many of them succeeded.
-        p50: milliseconds within which half of the answers came; None without answers.
-        p95: milliseconds within which 95 of 100 answers came.
-        cost: sum of the prices that reports named.
+        p50: median response time in milliseconds; None without responses.
+        p95: 95th percentile response time in milliseconds; None without responses.
+        cost: sum of the known prices.
     """
 
     start: datetime
@@ -63,13 +62,13 @@ class Bucket:
 
     @property
     def share_verified(self) -> float | None:
-        """Of the verifications begun, the part that succeeded, 0 to 1; None where none began."""
+        """The conversion rate, 0 to 1; None if no verification was started."""
         return self.verified / self.started if self.started else None
 
 
 @dataclass(slots=True)
 class Group:
-    """Calls to one network or country."""
+    """Calls to one operator or country."""
 
     name: str
     calls: int = 0
@@ -85,12 +84,13 @@ class Figures:
 
     Attributes:
         period: ``day`` (by hours), ``week`` or ``month`` (30 days; both by days), up to now.
-        buckets: its hours or days, the empty ones too, oldest first.
-        total: all of them together.
-        reasons: `Call.error_code` and number of calls, the most frequent first.
-        networks: by `Call.mcc_mnc`, as far as reports named one; the busiest first.
-        countries: by ISO code, the busiest first.
-        priced: calls whose price is known.
+        since: the start of the period.
+        buckets: its hours or days, including empty ones, oldest first.
+        total: the figures of the whole period.
+        reasons: `Call.error_code` and number of calls, most frequent first.
+        networks: operators by `Call.mcc_mnc`, if reported; most calls first.
+        countries: by ISO code; most calls first.
+        priced: number of calls with a known price.
     """
 
     period: str
@@ -104,11 +104,11 @@ class Figures:
 
 
 def figures(period: str, *, now: datetime | None = None) -> Figures:
-    """Count what happened in a period that ends now.
+    """Return the figures of a period that ends now.
 
     Args:
         period: one of `PERIODS`.
-        now: its end, for tests.
+        now: the end of the period, for tests.
     """
     now = now or timezone.now()
     starts = list(_starts(period, now))
@@ -166,13 +166,13 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
 
 
 def _starts(period: str, now: datetime) -> Iterator[datetime]:
-    """The first moments of the hours or days of a period, in the current time zone."""
+    """Yield the start of each hour or day of a period, in the current time zone."""
     aware = timezone.is_aware(now)
     local = timezone.localtime(now) if aware else now
     if period == "day":
         hour = local.replace(minute=0, second=0, microsecond=0)
         for hours in range(23, -1, -1):
-            if aware:  # hours that pass, whatever the clock on the wall does meanwhile
+            if aware:  # elapsed hours, even if the clocks change
                 yield timezone.localtime(hour.astimezone(UTC) - timedelta(hours=hours))
             else:
                 yield hour - timedelta(hours=hours)
@@ -184,10 +184,10 @@ def _starts(period: str, now: datetime) -> Iterator[datetime]:
 
 
 class _Milliseconds(Func):
-    """A duration as a number."""
+    """A duration in milliseconds."""
 
     output_field = FloatField()
-    template = "(%(expressions)s / 1000.0)"  # durations are microseconds where none are native
+    template = "(%(expressions)s / 1000.0)"  # microseconds, without a native type
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
         template = "(EXTRACT(EPOCH FROM %(expressions)s)::float8 * 1000)"
@@ -195,14 +195,14 @@ class _Milliseconds(Func):
 
 
 def _time_class() -> Floor:
-    """The class of a call's answer time: the power of `CLASS_WIDTH` that it reaches, in ms."""
+    """Return the class of a response time: log of its milliseconds to base `CLASS_WIDTH`."""
     took = ExpressionWrapper(F("answered_at") - F("created_at"), output_field=DurationField())
     milliseconds = Greatest(_Milliseconds(took), Value(1.0))
     return Floor(Ln(milliseconds) / Value(math.log(CLASS_WIDTH)))
 
 
 def _percentile(classes: Mapping[int, int], part: float) -> float | None:
-    """The time of the class in which the answer stands that a part of all came before, in ms."""
+    """Return a percentile in milliseconds, as the middle of its class; `part` is 0 to 1."""
     rank = math.ceil(part * sum(classes.values()))
     for time_class in sorted(classes):
         rank -= classes[time_class]

@@ -1,4 +1,4 @@
-"""Everything that happened in a verification, in order, from the rows that tell of it."""
+"""The timeline of a verification, built from its rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..models import Call, Verification
 
 
 class Kind(enum.IntEnum):
-    """What may happen; of what happened in one moment, the smaller came first."""
+    """Kinds of events, in the order of events with the same time."""
 
     STARTED = 1
     CALL = 2
@@ -29,13 +29,13 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened.
+    """An event in the timeline.
 
     Attributes:
-        at: when; None where no row says so, and then it came last.
+        at: its time; None if no row stores it, which makes it the last event.
         kind: what happened.
-        row: the `Verification`, `Call`, `DeliveryReport` or `Attempt` that tells of it.
-        number: which call of the verification it belongs to, from 1; 0 where it is of none.
+        row: the `Verification`, `Call`, `DeliveryReport` or `Attempt` that it comes from.
+        number: the number of its call in the verification, from 1; 0 if it has no call.
     """
 
     at: datetime | None
@@ -45,28 +45,28 @@ class Event:
 
     @property
     def name(self) -> str:
-        """The kind as a word for templates."""
+        """The kind in lower case, for templates."""
         return self.kind.name.lower()
 
 
 def of(verification: Verification) -> list[Event]:
-    """Return what happened in a verification, oldest first, in three queries.
+    """Return the events of a verification, oldest first, in three queries.
 
     Args:
-        verification: with its `user` and `redeemed_by`, or each costs another query.
+        verification: fetched with `user` and `redeemed_by`, or each costs another query.
     """
     events = [Event(verification.created_at, Kind.STARTED, verification)]
     calls = verification.calls.order_by("pk").prefetch_related("reports")
     for number, call in enumerate(calls, start=1):
-        events += _of_call(call, number)
+        events += _call_events(call, number)
     events += [Event(a.created_at, Kind.ATTEMPT, a) for a in verification.attempts.order_by("pk")]
-    events += _ends(verification)
+    events += _final_events(verification)
     last = max(event.at for event in events if event.at)
-    # Stable: what is told by one row stays in the order of its kinds.
+    # The sort is stable: events of the same time and kind keep their order.
     return sorted(events, key=lambda event: (event.at or last, event.at is None, event.kind))
 
 
-def _of_call(call: Call, number: int) -> list[Event]:
+def _call_events(call: Call, number: int) -> list[Event]:
     events = [Event(call.created_at, Kind.CALL, call, number)]
     if call.answered_at:
         events.append(Event(call.answered_at, Kind.ANSWER, call, number))
@@ -74,8 +74,8 @@ def _of_call(call: Call, number: int) -> list[Event]:
     return events
 
 
-def _ends(verification: Verification) -> list[Event]:
-    """How it ended. Nothing says when it was cancelled or failed: it was the last to happen."""
+def _final_events(verification: Verification) -> list[Event]:
+    """Return the final events. No row stores when it failed or was cancelled: that comes last."""
     events = []
     if verification.verified_at:
         events.append(Event(verification.verified_at, Kind.VERIFIED, verification))

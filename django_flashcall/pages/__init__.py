@@ -1,1 +1,1 @@
-"""The HTML pages: a visitor verifies a number and signs up without any view of the site's own."""
+"""The HTML pages: visitors verify a number and sign up without any view of your own."""

@@ -1,4 +1,4 @@
-"""What the pages have in common."""
+"""Base classes of the pages."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ..models import Verification
 DEFAULT_PURPOSE = "signup"
 
 BASES = ("django_flashcall/base.html", "base.html", "django_flashcall/standalone.html")
-"""What the pages extend, the first that exists: it needs the blocks `title` and `content`."""
+"""Base templates; the first that exists is used. It needs the blocks `title` and `content`."""
 
 
 class Page(RedirectURLMixin, View):
-    """Base of the pages: open to all, never stored, not atomic, CSRF-protected.
+    """Base of the pages: no login required, not cached, not atomic, CSRF-protected.
 
-    ``?next=`` says where a visitor goes from here in the end; all pages hand it on.
+    ``?next=`` is where the visitor goes at the end; all pages pass it on.
     """
 
     @classmethod
@@ -43,7 +43,7 @@ class Page(RedirectURLMixin, View):
     @method_decorator(csrf_protect)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = self.enter(request, *args, **kwargs)
-        # Pages tell of a number and of what became of it: they are for the one who asked.
+        # The pages show data of one visitor.
         response["Cache-Control"] = "no-store"
         return response
 
@@ -51,7 +51,7 @@ class Page(RedirectURLMixin, View):
         return super().dispatch(request, *args, **kwargs)
 
     def url(self, name: str, *args: Any, **query: str) -> str:
-        """Return the URL of another page, which is told where the visitor goes in the end."""
+        """Return the URL of another page, with the current ``?next=``."""
         match = self.request.resolver_match
         path = reverse(
             f"django_flashcall:{name}", args=args, current_app=match.namespace if match else None
@@ -72,7 +72,7 @@ class Page(RedirectURLMixin, View):
 
 
 class FormPage(Page, FormView):  # type: ignore[type-arg]
-    """A page with a form, whose services' errors appear on it."""
+    """A page with a form that shows the errors of the services."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         try:
@@ -81,11 +81,11 @@ class FormPage(Page, FormView):  # type: ignore[type-arg]
             return self.refused(form, error)
 
     def proceed(self, form: Any) -> HttpResponse:
-        """Do what the form is for, and answer with a redirect."""
+        """Process a valid form and return a redirect."""
         raise NotImplementedError
 
     def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
-        forms.refuse(form, error)
+        forms.add_service_error(form, error)
         return self.form_invalid(form)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class FormPage(Page, FormView):  # type: ignore[type-arg]
 
 
 class VerificationPage(Page):
-    """Base of the pages of one verification, which only its starter sees."""
+    """Base of the pages of one verification, visible only to the visitor who started it."""
 
     verification: Verification
 
@@ -110,19 +110,19 @@ class VerificationPage(Page):
         return super().enter(request, *args, **kwargs)
 
     def start_url(self) -> str:
-        """Return where another verification of the same purpose starts."""
+        """Return the URL to start another verification for the same purpose."""
         purpose = self.verification.purpose
         return self.url("start", **({} if purpose == DEFAULT_PURPOSE else {"purpose": purpose}))
 
     def back(self, error: FlashcallError | None = None) -> HttpResponse:
-        """Go to the page of the verification, which says what went wrong."""
+        """Redirect to the page of the verification, which shows the error, if any."""
         if error is not None:
-            sessions.say(self.request, error, self.verification)
+            sessions.store_error(self.request, error, self.verification)
         return redirect(self.url("check", self.verification.pk))
 
 
 class NotFoundView(Page, TemplateView):
-    """No such verification, or somebody else's, or the session is over."""
+    """The verification does not exist or belongs to someone else, or the session has ended."""
 
     template_name = "django_flashcall/not_found.html"
 

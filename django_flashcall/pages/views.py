@@ -1,7 +1,7 @@
-"""The pages: enter the number, type the code, done; and the account.
+"""The pages: enter the number, enter the code, create the account, done.
 
-Each view is a class to be subclassed, each template one to be overridden. What a page does is done
-by a POST that answers with a redirect; what went wrong is said, once, by the page that follows.
+You can subclass every view and override every template. Actions are POST requests that redirect;
+the next page shows the error once, if there is one.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
 
-OVER: dict[str, type[FlashcallError]] = {
+FINISHED: dict[str, type[FlashcallError]] = {
     "verified": AlreadyVerified,
     "redeemed": AlreadyVerified,
     "cancelled": VerificationCancelled,
     "failed": TooManyAttempts,
     "expired": VerificationExpired,
 }
-"""Status of a verification that is over → the error whose words say so."""
+"""Status of a finished verification → the error whose message explains it."""
 
 
 class StartView(FormPage):
-    """Enter the number; a call is placed.
+    """Ask for the number and place a call.
 
     Attributes:
-        purpose: what the number is verified for, where the URL has no ``?purpose=``.
+        purpose: the purpose of the verification if the URL has no ``?purpose=``.
     """
 
     template_name = "django_flashcall/start.html"
@@ -70,8 +70,8 @@ class StartView(FormPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         waiting = sessions.current(self.request)
         context = super().get_context_data(waiting=waiting, **kwargs)
-        if self.request.method == "GET" and (refusal := sessions.said(self.request)):
-            forms.show(context["form"], refusal)
+        if self.request.method == "GET" and (refusal := sessions.pop_error(self.request)):
+            forms.add_stored_error(context["form"], refusal)
         return context
 
     def proceed(self, form: Any) -> HttpResponse:
@@ -84,11 +84,11 @@ class StartView(FormPage):
             session=visitors.bind_session(request),
             ip=visitors.client_ip(request),
         )
-        sessions.enter(request, verification)
+        sessions.set_current(request, verification)
         return redirect(self.url("check", verification.pk))
 
     def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
-        # Somebody went back, or pressed twice: the call that they ask for was just placed.
+        # The visitor went back or submitted twice: the call was already placed.
         waiting = sessions.current(self.request)
         if (
             isinstance(error, Cooldown)
@@ -101,7 +101,7 @@ class StartView(FormPage):
 
 
 class CheckView(VerificationPage, FormPage):
-    """Enter the code. Asked for JSON, it says what is known now: `static/…/flashcall.js` does."""
+    """Ask for the code. JSON requests get the current state, for ``static/…/flashcall.js``."""
 
     template_name = "django_flashcall/check.html"
     form_class = forms.CodeForm
@@ -117,7 +117,7 @@ class CheckView(VerificationPage, FormPage):
         return response
 
     def is_kept(self) -> bool:
-        """Tell whether the number is verified and the session has its token: on to what follows."""
+        """Return True if the number is verified and the session has its token."""
         try:
             kept = sessions.verification(self.request, purpose=self.verification.purpose)
         except InvalidToken:
@@ -128,7 +128,7 @@ class CheckView(VerificationPage, FormPage):
         return {**super().get_form_kwargs(), "length": self.verification.code_length}
 
     def form_invalid(self, form: Any) -> HttpResponse:
-        # Nothing but an empty field is found here; the services would say the same of it.
+        # Only an empty field is invalid here; the services would raise the same error.
         return self.refused(form, InvalidCode(self.verification.code_length))
 
     def proceed(self, form: Any) -> HttpResponse:
@@ -138,10 +138,10 @@ class CheckView(VerificationPage, FormPage):
         return self.succeed()
 
     def succeed(self) -> HttpResponse:
-        """Go on with a verified number, whose token the session keeps now.
+        """Continue after the number was verified and its token stored in the session.
 
-        A number that somebody logged in has verified for ``signup`` becomes theirs at once; all
-        others wait for the site, or for the page of the signup, to redeem them.
+        If a logged-in user verified the number for ``signup``, it becomes theirs at once. Otherwise
+        your code or the sign-up page redeems the token.
         """
         user = getattr(self.request, "user", None)
         if (
@@ -162,7 +162,7 @@ class CheckView(VerificationPage, FormPage):
         return self.back(error)
 
     def state(self) -> dict[str, Any]:
-        """What is known now, for the script: times are in seconds from now."""
+        """Return the current state for the script; times are in seconds from now."""
         verification = self.verification
         call = verification.newest_call
         return {
@@ -174,7 +174,7 @@ class CheckView(VerificationPage, FormPage):
         }
 
     def resend_in(self) -> int | None:
-        """Seconds until another call can be asked for; None where the verification ends before."""
+        """Return the seconds until the next possible call; None if the verification ends first."""
         at = self.verification.resend_at
         if at is None or at >= self.verification.expires_at:
             return None
@@ -183,13 +183,13 @@ class CheckView(VerificationPage, FormPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         verification = self.verification
         context = super().get_context_data(**kwargs)
-        refusal = sessions.said(self.request, verification)
+        refusal = sessions.pop_error(self.request, verification)
         form = context["form"]
         over: Any = None
         if not verification.is_pending:
-            over = refusal["message"] if refusal else OVER[verification.status].message
+            over = refusal["message"] if refusal else FINISHED[verification.status].message
         elif refusal:
-            forms.show(form, refusal)
+            forms.add_stored_error(form, refusal)
             forms.focus(form)
         call = placed(verification)
         others = [channel for channel in verification.channels if channel != call.channel]
@@ -202,7 +202,7 @@ class CheckView(VerificationPage, FormPage):
             expires_in=seconds_until(verification.expires_at),
             others=others,
             over=over,
-            verified=refusal is None and OVER.get(verification.status) is AlreadyVerified,
+            verified=refusal is None and FINISHED.get(verification.status) is AlreadyVerified,
             success_url=self.get_success_url(),
             start_url=self.start_url(),
         )
@@ -210,7 +210,7 @@ class CheckView(VerificationPage, FormPage):
 
 
 class ResendView(VerificationPage):
-    """Ask for another call."""
+    """Request another call."""
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         return self.back()
@@ -226,7 +226,7 @@ class ResendView(VerificationPage):
 
 
 class CancelView(VerificationPage):
-    """End the verification, to enter another number."""
+    """Cancel the verification, so that the visitor can enter another number."""
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         return self.back()
@@ -237,7 +237,7 @@ class CancelView(VerificationPage):
 
 
 class SignupView(FormPage):
-    """The account, once the number is verified; before that, the way to verify it."""
+    """Create the account after the number is verified; before that, redirect to verify it."""
 
     template_name = "django_flashcall/signup.html"
     form_class = forms.SignupForm
@@ -249,8 +249,8 @@ class SignupView(FormPage):
         try:
             self.verification = sessions.verification(request)
         except InvalidToken as error:
-            if request.method == "POST":  # it was verified, but too long ago
-                sessions.say(request, error)
+            if request.method == "POST":  # verified, but too long ago
+                sessions.store_error(request, error)
             return redirect(self.url("start", next=request.get_full_path()))
         return super().enter(request, *args, **kwargs)
 
@@ -263,7 +263,7 @@ class SignupView(FormPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         form = self.get_form()
         if self.verification.phone.owner_id is not None:
-            forms.refuse(form, PhoneTaken())  # before the rest is filled in
+            forms.add_service_error(form, PhoneTaken())  # before the rest is filled in
         return self.render_to_response(self.get_context_data(form=form))
 
     def proceed(self, form: Any) -> HttpResponse:
@@ -275,7 +275,7 @@ class SignupView(FormPage):
         return redirect(self.get_success_url())
 
     def log_in(self, user: Any, password: str) -> None:
-        """Log the new account in, if the site's own backends let it."""
+        """Log the new user in, if the site's authentication backends allow it."""
         name = get_user_model().USERNAME_FIELD
         known = authenticate(self.request, **{name: user.get_username()}, password=password)
         if known is not None:
@@ -283,7 +283,7 @@ class SignupView(FormPage):
 
 
 class DoneView(Page, TemplateView):
-    """Where a visitor goes in the end if nothing else was asked for."""
+    """The last page, if there was no ``?next=``."""
 
     template_name = "django_flashcall/done.html"
 
@@ -307,14 +307,14 @@ def seconds_until(moment: datetime) -> int:
 
 
 def hint(call: Call) -> str | None:
-    """Return what the person can do about a call that was not delivered."""
+    """Return what the visitor can do about a call that was not delivered, or None."""
     if call.status != Call.Status.UNDELIVERED:
         return None
     return reasons.advice(call.error_code or "unknown")
 
 
 def placed(verification: Verification) -> Call:
-    """Return the call whose code verifies: the newest that may have been placed."""
+    """Return the call whose code is valid: the newest one that may have been placed."""
     newest = verification.newest_call
     if newest.status != Call.Status.REJECTED:
         return newest

@@ -1,1 +1,1 @@
-"""How long rows are kept, and how a number is erased. Private: `services.forget` and `prune`."""
+"""Delete old rows and erase numbers. Private: use `services.forget` and `services.prune`."""

@@ -1,4 +1,4 @@
-"""How long things are kept, and how they are erased."""
+"""Delete old rows and erase numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from ..models import GuardDecision, Phone, Refusal, Rule, Verification
 
 BATCH = 500
-"""Rows, beside what hangs on them, that one transaction deletes: nobody waits for it."""
+"""Rows that one transaction deletes, without related rows; small, so that others do not wait."""
 
 
 def forget(phone: Phone) -> None:
-    """Erase a number and all that is known of it: calls, reports, attempts, addresses, rules.
+    """Erase a number with its calls, reports, attempts, IP addresses and rules.
 
-    Joins the caller's transaction. Nothing is left that a dump could be searched for; the number
-    can be verified again, as one that was never seen.
+    Uses the caller's transaction. Nothing in the database refers to the number afterwards. It can
+    be verified again like a new one.
     """
     with transaction.atomic(using=router.db_for_write(Phone)):
         Rule.objects.filter(prefix=phone.number).delete()
@@ -27,17 +27,17 @@ def forget(phone: Phone) -> None:
 
 
 def outdated(before: datetime) -> list[QuerySet[Any]]:
-    """Return what is older than a moment, in the order in which it can be deleted.
+    """Return querysets of the rows older than a moment, in the order to delete them.
 
-    Verifications go, with the addresses and everything else that belongs to them. A number goes
-    when nobody owns it and nothing of it is left; one that waits stays, or the wait would end.
+    Verifications are deleted with everything that belongs to them. A number is deleted if it has no
+    owner and no recent verification; a locked number stays, because deleting it would unlock it.
     """
     recent = Verification.objects.filter(phone=OuterRef("pk"), created_at__gte=before)
     return [
         Verification.objects.filter(created_at__lt=before),
         Phone.objects.filter(
             ~Exists(recent),
-            # Of the row itself, so that a start which changes it meanwhile keeps it.
+            # Conditions on the row itself, so that a concurrent `start` keeps it.
             Q(last_called_at=None) | Q(last_called_at__lt=before),
             Q(waits_until=None) | Q(waits_until__lt=before),
             owner=None,
@@ -49,13 +49,13 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
 
 
 def prune(before: datetime) -> Counter[str]:
-    """Delete what is older than a moment, in batches, each in a transaction of its own.
+    """Delete rows older than a moment, in batches, each in its own transaction.
 
     Args:
-        before: everything that began earlier goes.
+        before: rows created earlier are deleted.
 
     Returns:
-        how many rows of each model went, by its label.
+        the number of deleted rows by model label.
     """
     gone: Counter[str] = Counter()
     for rows in outdated(before):

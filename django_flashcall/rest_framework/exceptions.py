@@ -1,4 +1,4 @@
-"""Errors as answers: DRF's validation shape, with ``error_code`` and what programs can act on."""
+"""Error responses: the format of DRF with ``error_code`` and values for programs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OUR_CODES = frozenset(
 
 
 class ServiceError(serializers.ValidationError):
-    """An error of the services as a validation error of a serializer, with its own status."""
+    """A service error as a validation error of a serializer, with its own status."""
 
     def __init__(self, error: exceptions.FlashcallError) -> None:
         field = error.field or api_settings.NON_FIELD_ERRORS_KEY
         super().__init__({field: [ErrorDetail(str(error), code=error.error_code)]})
         self.status_code = error.status_code
-        # As integers, which a ValidationError would turn into strings.
+        # Kept apart, because ValidationError would convert the integers to strings.
         self.facts = {
             name: value
             for name in ("attempts_left", "retry_after")
@@ -39,10 +39,10 @@ class ServiceError(serializers.ValidationError):
 
 
 def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer an exception as DRF's handler does, with ``error_code`` and facts for programs.
+    """Return the response to an exception like DRF's handler, with ``error_code`` and more values.
 
-    Unlike DRF's it never rolls a transaction back: our views are not atomic, so that the only one
-    there can be is a test's.
+    Unlike DRF's handler, it does not roll back a transaction: our views are not atomic, so only a
+    test can have one open.
     """
     if isinstance(exception, exceptions.VerificationNotFound):
         return Response(
@@ -60,7 +60,7 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _body(exception: APIException) -> dict[str, Any]:
-    """The answer: by field, or in ``detail``; the word is the first of ours, or DRF's own."""
+    """Return errors by field or ``detail``, with our first ``error_code`` or the one of DRF."""
     detail = exception.detail
     if not isinstance(exception, serializers.ValidationError):
         return {"detail": detail, "error_code": getattr(detail, "code", exception.default_code)}
@@ -70,7 +70,7 @@ def _body(exception: APIException) -> dict[str, Any]:
 
 
 def _headers(exception: APIException) -> dict[str, str]:
-    """The headers that DRF's handler sends, and ours."""
+    """Return the headers of DRF's handler, with our ``Retry-After``."""
     headers = {}
     if challenge := getattr(exception, "auth_header", None):
         headers["WWW-Authenticate"] = challenge

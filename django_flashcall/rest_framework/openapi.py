@@ -1,6 +1,6 @@
-"""The API's schema for drf-spectacular, imported if that is an installed app.
+"""The OpenAPI schema for drf-spectacular; imported only if that is an installed app.
 
-The extensions register themselves and change no view.
+The extensions register themselves and do not change the views.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ALWAYS: Mapping[int, tuple[str, str]] = {
     415: ("The content type is not JSON.", "unsupported_media_type"),
     429: ("The site's own throttles were exceeded.", "throttled"),
 }
-"""Errors of every request: status, description, and values of ``error_code``."""
+"""Errors of every request: status → description and values of ``error_code``."""
 
 CALLING = {
     403: ("The site's challenge must be solved first.", "challenge_required"),
@@ -77,7 +77,7 @@ class CheckedVerificationSerializer(serializers.VerificationSerializer):
 
 
 class SerializerExtension(OpenApiSerializerExtension):
-    """Name the components after this app, so that no serializer of the site has their names."""
+    """Add the app's name to the components, so that they do not clash with those of the site."""
 
     target_class = serializers._Documented
     match_subclasses = True
@@ -92,11 +92,11 @@ class SerializerExtension(OpenApiSerializerExtension):
         )
         fields = schema["properties"]
         if isinstance(self.target, serializers.CallSerializer):
-            fields["status"] = _word(Call.Status.values)
+            fields["status"] = _enum(Call.Status.values)
         if isinstance(self.target, serializers.VerificationSerializer):
-            fields["status"] = _word([*Verification.State.values, Verification.EXPIRED])
-            fields["channel"] = _word(CHANNELS)
-            fields["channels"] |= {"items": _word(CHANNELS)}
+            fields["status"] = _enum([*Verification.State.values, Verification.EXPIRED])
+            fields["channel"] = _enum(CHANNELS)
+            fields["channels"] |= {"items": _enum(CHANNELS)}
         return schema
 
 
@@ -187,7 +187,7 @@ class ResendViewExtension(OpenApiViewExtension):
 
 
 class SignupViewExtension(OpenApiViewExtension):
-    """Its fields are those of the site's user model."""
+    """Take the fields from the site's user model."""
 
     target_class = "django_flashcall.rest_framework.views.SignupView"
 
@@ -218,7 +218,7 @@ class SignupViewExtension(OpenApiViewExtension):
 
 
 def _copy(view: Any) -> Any:
-    """Return a subclass to be described in place of a view, which stays as it is."""
+    """Return a subclass to annotate, so that the view itself does not change."""
     return type(view.__name__, (view,), {"__doc__": view.__doc__})
 
 
@@ -231,15 +231,15 @@ def _operation(
     request: Any = None,
     fields: Collection[str] = (),
 ) -> Any:
-    """Return the decorator that describes a method of a view.
+    """Return a decorator that documents a method of a view.
 
     Args:
-        name: the operation's name, for generated clients.
-        summary: what it does.
-        answers: by status, where it succeeds.
-        errors: by status: what happened, and words of ``error_code``; added to `ALWAYS`.
-        request: the serializer of the body, if there is one.
-        fields: fields of the body, under which messages stand.
+        name: the operation id, for generated clients.
+        summary: what the operation does.
+        answers: the successful responses, by status.
+        errors: description and ``error_code`` values by status; added to `ALWAYS`.
+        request: the serializer of the body, if any.
+        fields: the fields of the body that can have errors.
     """
     described: dict[int, Any] = dict(answers)
     bodiless = () if request else (413, 415)
@@ -278,7 +278,7 @@ def _headers(described: Mapping[int, Any]) -> Iterable[OpenApiParameter]:
 
 
 def _error(words: Collection[str], fields: Collection[str], status: int) -> dict[str, Any]:
-    """Return the schema of an error: messages by field or in ``detail``, and facts for programs."""
+    """Return the schema of an error: messages by field or ``detail``, and values for programs."""
     names = (*fields, api_settings.NON_FIELD_ERRORS_KEY)
     properties: dict[str, Any] = {
         "error_code": {"type": "string", "enum": list(words)},
@@ -297,9 +297,9 @@ def _error(words: Collection[str], fields: Collection[str], status: int) -> dict
     }
 
 
-def _word(words: Iterable[str]) -> dict[str, Any]:
-    # Wrapped, so that drf-spectacular does not make a component of it, whose name may be taken by
-    # an enumeration of the site's own, and warn of that.
+def _enum(words: Iterable[str]) -> dict[str, Any]:
+    # With `allOf`, drf-spectacular does not create a component, whose name could clash with an
+    # enumeration of the site.
     return {"allOf": [{"type": "string", "enum": list(words)}]}
 
 

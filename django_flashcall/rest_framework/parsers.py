@@ -1,4 +1,4 @@
-"""The one way in: a JSON object of reasonable size."""
+"""The parser of the API: JSON of a limited size."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class BodyTooLarge(APIException):
 
 
 class JSONParser(parsers.BaseParser):
-    """Parse JSON of at most 64 KiB, nested as deeply as it may be.
+    """Parse JSON of at most 64 KiB.
 
-    No subclass of DRF's own, for which the whole body is read before the parser is asked. Always
-    UTF-8 (RFC 8259, section 8.1), whatever charset the request claims.
+    It is not a subclass of DRF's parser, for which the whole body is read first. JSON is always
+    UTF-8 (RFC 8259, section 8.1), whatever charset the request names.
     """
 
     media_type = "application/json"
@@ -35,7 +35,7 @@ class JSONParser(parsers.BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        # What is announced is believed, so that no worker waits for bytes that it will refuse.
+        # Check Content-Length first, so that no worker waits for a body that it will reject.
         announced = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or ""
         if announced.isdecimal() and int(announced[:9]) > MAX_BODY_BYTES:
             raise BodyTooLarge

@@ -1,4 +1,4 @@
-"""Permissions for a site's own API views."""
+"""Permissions for your own API views."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["HasVerifiedPhone"]
 
 
 class HasVerifiedPhone(BasePermission):
-    """Lets those in whose account has a verified phone number."""
+    """Allow users with a verified phone number."""
 
     message = _("Verify your phone number first.")
     code = "phone_not_verified"

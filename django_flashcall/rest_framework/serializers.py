@@ -1,4 +1,4 @@
-"""What the API reads and answers. ``validate`` reads, only ``save`` writes."""
+"""Serializers of the API. ``validate`` only reads; ``save`` writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 def run(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Call a service; what it raises for people becomes a validation error of the serializer."""
+    """Call a service, and convert its errors to validation errors of the serializer."""
     try:
         return service(*args, **kwargs)
     except FlashcallError as error:
@@ -49,12 +49,12 @@ def run(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
 
 
 def visitor(request: Request) -> dict[str, Any]:
-    """Return whose request it is, as the services ask: by account and by session."""
+    """Return the user and session of a request, as keyword arguments for the services."""
     return {"user": request.user, "session": visitors.session_value(request._request)}
 
 
 class _TypedField(serializers.Field[Any, Any, Any, Any]):
-    """A string, or a number for those who forget the quotes; an empty one is judged like any."""
+    """A string. Numbers are accepted too, and empty strings are validated like others."""
 
     default_error_messages: ClassVar[Any] = {"invalid": _("Not a valid string.")}
 
@@ -71,7 +71,7 @@ class _TypedField(serializers.Field[Any, Any, Any, Any]):
 
 
 class PhoneField(_TypedField):
-    """A phone number as people write it; the value is E.164."""
+    """A phone number in any common format; the value is in E.164 format."""
 
     def parse(self, text: str) -> str:
         try:
@@ -81,20 +81,20 @@ class PhoneField(_TypedField):
 
 
 class CodeField(_TypedField):
-    """A code as people type it; the value is its plain digits, hidden from tracebacks."""
+    """A code as people type it; the value is normalised and hidden from tracebacks."""
 
     def parse(self, text: str) -> str:
         return codes.normalise(text)
 
 
 class PhoneTokenField(_TypedField):
-    """The token of a verified number, for serializers of the site's own.
+    """The token of a verified number, for your own serializers.
 
-    The value is the token: give it to `services.redeem` in ``save()``. The visitor is taken from
+    The value is the token: pass it to `services.redeem` in ``save()``. The serializer needs
     ``context["request"]``.
 
     Args:
-        purpose: the purpose that the number must have been verified for.
+        purpose: the purpose that the number must be verified for.
     """
 
     def __init__(self, *, purpose: str = "signup", **kwargs: Any) -> None:
@@ -112,10 +112,12 @@ class PhoneTokenField(_TypedField):
 
 
 class _Documented:
-    """The serializers of this app; `openapi` names their components."""
+    """Base of the serializers whose components `openapi` names."""
 
 
 class CallSerializer(_Documented, serializers.Serializer[Any]):
+    """The latest call of a verification."""
+
     status = serializers.CharField()
     error_code = serializers.SerializerMethodField(help_text="Why the call was not delivered.")
 
@@ -124,7 +126,7 @@ class CallSerializer(_Documented, serializers.Serializer[Any]):
 
 
 class VerificationSerializer(_Documented, serializers.Serializer[Verification]):
-    """A verification as everybody who may see it sees it: the number is masked."""
+    """A verification. The number is masked."""
 
     id = serializers.UUIDField()
     phone = serializers.CharField(source="phone.masked", help_text="Masked: `+7******4567`.")
@@ -145,12 +147,14 @@ class VerificationSerializer(_Documented, serializers.Serializer[Verification]):
 
 
 class StartedVerificationSerializer(VerificationSerializer):
-    """A verification as its starter sees it once: the number is whole, as it was understood."""
+    """A new verification. Only this response contains the whole number, as it was understood."""
 
     phone = serializers.CharField(source="phone.number", help_text="In E.164 format.")
 
 
 class StartSerializer(_Documented, serializers.Serializer[Verification]):
+    """A request to start a verification."""
+
     phone = PhoneField(help_text="A phone number in any format.")
     channel = serializers.CharField(
         required=False,
@@ -173,6 +177,8 @@ class StartSerializer(_Documented, serializers.Serializer[Verification]):
 
 
 class CheckSerializer(_Documented, serializers.Serializer[Verification]):
+    """A code to check."""
+
     code = CodeField(help_text="The code as typed; spaces and dashes are ignored.")
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
@@ -185,6 +191,8 @@ class CheckSerializer(_Documented, serializers.Serializer[Verification]):
 
 
 class ResendSerializer(_Documented, serializers.Serializer[Verification]):
+    """A request for another call."""
+
     channel = serializers.CharField(
         required=False,
         allow_null=True,
@@ -202,8 +210,8 @@ class ResendSerializer(_Documented, serializers.Serializer[Verification]):
 
 
 class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
-    """The account of whatever user model the site has: its ``USERNAME_FIELD``, its
-    ``REQUIRED_FIELDS`` and a password, and nothing else. The number comes from the token alone.
+    """A new account of the site's user model: its ``USERNAME_FIELD``, its ``REQUIRED_FIELDS`` and
+    a password. The number comes only from the token.
     """
 
     phone_token = PhoneTokenField(help_text="The token from the check of the code.")
@@ -213,11 +221,11 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Here, not in the class: the user model and the setting may be others in a test.
+        # Not in the class body, because tests may change the user model and the setting.
         model = get_user_model()
         names = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
         given = [name for name in names if name != conf.USER_PHONE_FIELD]
-        # All others are required unless the model allows them to be blank.
+        # The other fields are required unless the model allows them to be blank.
         required = {model.USERNAME_FIELD: {"required": True}}
         fields = ["phone_token", *given, "password"]
         self.Meta: Any = type(
@@ -239,7 +247,7 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
         request = self.context["request"]
 
         def create_user(number: str) -> AbstractBaseUser:
-            # A manager's `create_user` may ask for what the model allows to be blank.
+            # A manager's `create_user` may require fields that the model allows to be blank.
             model = get_user_model()
             blank = [name for name in self.Meta.fields if name in model.REQUIRED_FIELDS]
             empty = model()
@@ -251,7 +259,7 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
         try:
             user, phone = run(services.sign_up, token, create_user, **visitor(request))
         except IntegrityError:
-            # Somebody else took the name between our look and our write: look again.
+            # Someone else took the username in the meantime: validate again.
             self.run_validation(self.initial_data)
             raise
         self.phone: Phone = phone

@@ -1,4 +1,4 @@
-"""The endpoints: parse, call the service, answer."""
+"""The views of the API: parse, call the service, respond."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = [
 
 
 class FlashcallView(APIView):
-    """Base of the endpoints: open to all, JSON only, and outside of ``ATOMIC_REQUESTS``.
+    """Base of the API views: no login required, JSON only, exempt from ``ATOMIC_REQUESTS``.
 
-    JSON only, so that no form of a foreign page can place calls; not atomic, so that an error
-    answer does not undo a count.
+    JSON only, so that a form on another site cannot place calls; not atomic, so that an error
+    response does not undo counts.
     """
 
     parser_classes = (JSONParser,)
@@ -48,7 +48,7 @@ class FlashcallView(APIView):
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response: Response = super().finalize_response(*args, **kwargs)
-        # Answers hold tokens and numbers: they are for the one who asked (RFC 9111, 5.2.2.5).
+        # Responses contain tokens and numbers of one visitor (RFC 9111, 5.2.2.5).
         response["Cache-Control"] = "no-store"
         return response
 
@@ -67,7 +67,7 @@ class FlashcallView(APIView):
 
 
 class StartView(FlashcallView):
-    """Start a verification: place a call."""
+    """Start a verification and place a call."""
 
     serializer_class = serializers.StartSerializer
 
@@ -76,7 +76,7 @@ class StartView(FlashcallView):
 
 
 class VerificationView(FlashcallView):
-    """Look at a verification, or end it."""
+    """Show or cancel a verification."""
 
     def get(self, request: Request, id: UUID) -> Response:
         verification = self.verification(request, id)
@@ -88,7 +88,7 @@ class VerificationView(FlashcallView):
 
 
 class CheckView(FlashcallView):
-    """Check a code; the right one gives the token."""
+    """Check a code. The right code returns the token."""
 
     serializer_class = serializers.CheckSerializer
 
@@ -97,7 +97,7 @@ class CheckView(FlashcallView):
 
 
 class ResendView(FlashcallView):
-    """Ask for another call of the same verification."""
+    """Request another call for the same verification."""
 
     serializer_class = serializers.ResendSerializer
 

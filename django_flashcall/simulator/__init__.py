@@ -1,8 +1,8 @@
-"""The provider's API on a local port, for tests, demos and development.
+"""A simulator of the provider's API on a local port, for tests, demos and development.
 
-It speaks the FlashingCall REST API over real HTTP, checks requests as strictly as the provider,
-remembers whom it would have called, and posts delivery reports. Nobody is called and nothing
-costs money. Only the standard library is needed, no Django::
+It implements the FlashingCall REST API over real HTTP, checks requests as strictly as the provider,
+records the calls, and posts delivery reports. Nobody is called and nothing costs money. It needs
+only the standard library, not Django::
 
     with Simulator() as simulator:
         requests.post(simulator.url, json={"login": "demo", "password": "demo", ...})
@@ -10,9 +10,9 @@ costs money. Only the standard library is needed, no Django::
 
 or ``python -m django_flashcall.simulator --port 8800 --login demo --password demo``.
 
-The last four digits of the number called decide what happens. *Rings* says whether the phone rings
-all the same, which after a lost or senseless answer the caller cannot know. What follows "reported"
-happens where reports are posted (``auto_reports``). "Once" lasts until `Simulator.clear`.
+The last four digits of the called number decide what happens. *Rings* is whether the phone rings;
+the caller cannot know it after a lost or invalid answer. Reports are posted with ``auto_reports``.
+"Once" lasts until `Simulator.clear`.
 
 ============  ===============================================================  =====
 Ending        What happens                                                     Rings

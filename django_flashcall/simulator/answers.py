@@ -1,4 +1,4 @@
-"""What the simulated provider answers, steered by the last digits of the number."""
+"""The answers of the simulated provider, selected by the last digits of the number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Self
 
-#: Error of a send -> description and HTTP status (specification, "Коды ошибок отправки").
+#: Error code -> description and HTTP status (specification, "Коды ошибок отправки").
 ERRORS: Mapping[int, tuple[str, int]] = {
     1: ("Service is unavailable", 503),
     2: ("Invalid IP-address", 403),
@@ -31,7 +31,7 @@ _HTML_PAGE = b"<!DOCTYPE html><html><title>Gateway</title><h1>A page of a proxy<
 
 
 class Manner(Enum):
-    """How an answer is brought to the client."""
+    """How an answer is sent to the client."""
 
     WHOLE = "at once"
     HANG = "never: nothing until either side closes the connection"
@@ -42,10 +42,10 @@ class Manner(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a valid request is answered and what becomes of the call; by default success.
+    """The answer to a valid request, and what happens to the call; by default success.
 
-    `status` and `body`: as sent; without a body it is ``{"mtNum": …, "id": …}``, the mtNum as
-    `mt_num` says. `location`: target of a redirect. `manner`: how the answer is sent. `rings`: the
+    `status` and `body`: as sent; the default body is ``{"mtNum": …, "id": …}``, with the mtNum as
+    in `mt_num`. `location`: target of a redirect. `manner`: how the answer is sent. `rings`: the
     call is placed. `outcome`: status and errorCode of the final delivery report, None for no
     reports at all. `report_first`: reports are posted before the answer, without delay.
     """
@@ -62,7 +62,7 @@ class Answer:
 
     @classmethod
     def error(cls, code: int, extended: str = "", *, status: int | None = None) -> Self:
-        """Return an error of the specification; `status` replaces the HTTP status of its table."""
+        """Return an error of the specification; `status` replaces its HTTP status."""
         description, http_status = ERRORS[code]
         content: dict[str, object] = {"error": {"code": code, "description": description}}
         if extended:
@@ -75,14 +75,14 @@ def dumps(content: object) -> bytes:
 
 
 def loads(body: bytes) -> Any:
-    """Return what a body says in JSON, None where it is none."""
+    """Return the content of a JSON body, or None if it is invalid."""
     try:
         return json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
 
 
-#: Last four digits of the number -> the answers that its requests get in turn; the last one stays.
+#: Last four digits of the number -> the answers to its requests in turn; the last one repeats.
 STEERING: Mapping[str, tuple[Answer, ...]] = {
     "9900": (Answer.error(100),),
     **{f"99{code:02}": (Answer.error(code),) for code in range(1, 12)},

@@ -1,4 +1,4 @@
-"""The simulated provider on the command line."""
+"""The command line of the simulated provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sendings import Account
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `serve` to a command line."""
+    """Add the options of `serve` to a parser."""
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8800, help="0 takes any free port")
     parser.add_argument("--login", default="demo", help="with -voice added: an account for voice")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: Mapping[str, Any]) -> None:
-    """Serve until interrupted and print every call; `options` are those of `add_arguments`."""
+    """Serve until interrupted and print every call; `options` come from `add_arguments`."""
     simulator = Simulator(
         [
             Account(options["login"], options["password"], six_digits=options["six_digits"]),
@@ -45,7 +45,7 @@ def serve(options: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve from the command line; `arguments` are those of the process if omitted."""
+    """Serve from the command line; `arguments` are by default those of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m django_flashcall.simulator",
         description="The provider's FlashingCall API on a local port. Nobody is called.",

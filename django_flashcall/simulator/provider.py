@@ -1,4 +1,4 @@
-"""The simulated provider itself: whom it would have called, and what it reports."""
+"""The simulated provider: it accepts requests, records calls and posts reports."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .answers import STEERING, Answer, dumps
 from .sendings import Account, PlacedCall, ReceivedRequest, Refused, Sending, e164
 from .server import Server
 
-_DUPLICATES = timedelta(hours=24)  # how long number and text are remembered (sibling HTTP API)
-_REPORT_TIMEOUT = 5.0  # seconds that a receiver of reports may be silent
+_DUPLICATES = timedelta(hours=24)  # how long duplicates are rejected (sibling HTTP API)
+_REPORT_TIMEOUT = 5.0  # seconds to wait for the receiver of a report
 _MOSCOW = timezone(timedelta(hours=3))  # the offset in the provider's examples
 
 
 class Simulator:
-    """The provider, as a context manager or between `start` and `stop`; any thread may use it.
+    """The provider, as a context manager or between `start` and `stop`. It is thread-safe.
 
-    Arguments: `accounts`, by default ``demo`` and, for spoken codes, ``demo-voice``, both with the
-    password ``demo``; `host` and `port` to listen on, port 0 for any free one; `report_url`, where
-    reports go if a request has no ``notifyUrl``; `auto_reports`, whether each call is reported by
-    itself: status 0 after the answer, the final one `report_delay` seconds later; `drip`, the
-    seconds between two bytes of a slow answer; `clock`, which returns the time with a zone.
+    Arguments: `accounts`, by default ``demo`` and, for voice codes, ``demo-voice``, both with the
+    password ``demo``; `host` and `port` to listen on, port 0 for any free one; `report_url`, for
+    reports of requests without ``notifyUrl``; `auto_reports`, whether reports are posted
+    automatically: status 0 after the answer, the final one `report_delay` seconds later; `drip`,
+    the seconds between two bytes of a slow answer; `clock`, which returns an aware time.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Simulator:
         self.report_delay = report_delay
         self.drip = drip
         self._clock = clock
-        # Random, so that the reports of two runs never mean the same call of a kept database.
+        # Random, so that reports of two runs do not match the same call in a database.
         self._mt_nums = count(10**9 + secrets.randbelow(8 * 10**9))
-        self._changed = threading.Condition()  # guards all that follows
+        self._changed = threading.Condition()  # guards the attributes below
         self._calls: list[PlacedCall] = []
         self._requests: list[ReceivedRequest] = []
         self._script: deque[Answer] = deque()
@@ -71,10 +71,10 @@ class Simulator:
         self._stopping = threading.Event()
         self._server: Server | None = None
 
-    # Its life
+    # Lifecycle
 
     def start(self) -> Self:
-        """Listen and serve in background threads; return the simulator."""
+        """Start serving in background threads; return the simulator."""
         if self._server is not None:
             raise RuntimeError("The simulator is running already.")
         self._stopping.clear()
@@ -83,11 +83,11 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """Break off all that is in progress, wait for every thread and free the port."""
+        """Abort everything in progress, wait for every thread and free the port."""
         if self._server is None:
             return
         with self._changed:
-            self._stopping.set()  # from here on there is no new thread and no new connection
+            self._stopping.set()  # no new threads and connections from now on
         self._server.shutdown()
         with self._changed:
             for connection in self._sockets:
@@ -112,23 +112,23 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The address of the provider's API, which every path beneath it serves too."""
+        """The URL of the provider's API; every path below it works too."""
         if self._server is None:
             raise RuntimeError("The simulator is not running.")
         return f"http://{self.host}:{self._server.server_address[1]}/"
 
-    # What it shall do
+    # Answers
 
     def script(self, *answers: Answer) -> None:
-        """Give these answers to the next valid requests, in order, whatever their numbers say.
+        """Give these answers to the next valid requests, in order, whatever their numbers.
 
-        An invalid request gets its error and leaves the script as it is.
+        An invalid request gets its error and does not use up an answer.
         """
         with self._changed:
             self._script.extend(answers)
 
     def clear(self) -> None:
-        """Forget calls, requests, scripted answers and what happens only once."""
+        """Delete calls, requests and scripted answers, and reset answers that are given once."""
         with self._changed:
             self._calls.clear()
             self._requests.clear()
@@ -136,7 +136,7 @@ class Simulator:
             self._turns.clear()
             self._statuses.clear()
 
-    # What it remembers
+    # Records
 
     @property
     def calls(self) -> list[PlacedCall]:
@@ -151,7 +151,7 @@ class Simulator:
             return list(self._requests)
 
     def last_call(self, number: str) -> PlacedCall:
-        """Return the newest call to a number, written as for ``destAddr``, or raise LookupError."""
+        """Return the newest call to a number (format of ``destAddr``), or raise LookupError."""
         wanted = e164(number)
         for call in reversed(self.calls):
             if call.number == wanted:
@@ -161,7 +161,7 @@ class Simulator:
     def wait_for_call(self, n: int = 1, timeout: float | None = 5.0) -> PlacedCall:
         """Return the `n`-th call (from 1) as soon as it is placed.
 
-        Raise TimeoutError if it is not within `timeout` seconds; None waits for ever.
+        Raise TimeoutError after `timeout` seconds; None waits forever.
         """
         with self._changed:
             if self._changed.wait_for(lambda: len(self._calls) >= n, timeout):
@@ -169,9 +169,9 @@ class Simulator:
         raise TimeoutError(f"Call {n} was not placed within {timeout} seconds.")
 
     def recent_calls(self, limit: int = 50) -> list[dict[str, object]]:
-        """Return what ``GET /calls`` shows: the latest calls, newest first, ready for JSON.
+        """Return the latest calls for ``GET /calls``, newest first, ready for JSON.
 
-        `status` is that of the last report, None before any.
+        `status` is that of the last report, or None.
         """
         with self._changed:
             return [
@@ -197,8 +197,8 @@ class Simulator:
         """Post a delivery report (specification, "rest_status") and wait for the answer.
 
         `status` is 0 (sent), 2 (delivered) or 5 (not delivered, for the reason `error_code`);
-        `overrides` replace fields by their JSON names, and ``...`` leaves a field out. Return the
-        HTTP status of the receiver's answer, or None if there is none.
+        `overrides` replace fields by their JSON names, and ``...`` omits a field. Return the HTTP
+        status of the receiver's answer, or None if there is none.
         """
         url = call.notify_url or self.report_url
         if not is_http_url(url):
@@ -226,7 +226,7 @@ class Simulator:
 
     def _post(self, url: str, body: bytes) -> int | None:
         parts = urlsplit(url)
-        # Not urllib.request, which would follow redirects and the environment's proxies.
+        # urllib.request would follow redirects and use the environment's proxies.
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=_REPORT_TIMEOUT)
         target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
@@ -235,7 +235,7 @@ class Simulator:
             with self._interruptible(connection.sock):
                 connection.request("POST", target, body, {"Content-Type": "application/json"})
                 return connection.getresponse().status
-        except (OSError, HTTPException, ValueError):  # gone, senseless, or a host that is no name
+        except (OSError, HTTPException, ValueError):  # no or an invalid answer, or an invalid host
             return None
         finally:
             connection.close()
@@ -249,7 +249,7 @@ class Simulator:
     # Requests
 
     def _decide(self, headers: Message, content: Any) -> tuple[Answer, bytes, PlacedCall | None]:
-        """Return the answer to a request, its body, and the call if a new one was placed."""
+        """Return the answer to a request, its body, and the new call, if any."""
         try:
             return self._accept(Sending.read(self.accounts, headers, content))
         except Refused as refused:
@@ -280,7 +280,7 @@ class Simulator:
         return answer, dumps(content), placed
 
     def _earlier(self, sending: Sending) -> PlacedCall | None:
-        """Return the call that this repeats, if any; refuse a duplicate under another id."""
+        """Return the call that this request repeats, if any; refuse a duplicate with another id."""
         mine = [call for call in self._calls if call.login == sending.account.login]
         for call in mine:
             if sending.id and call.id == sending.id:
@@ -291,10 +291,10 @@ class Simulator:
                 raise Refused(10)
         return None
 
-    # Threads and connections, so that `stop` finds them
+    # Threads and connections, for `stop`
 
     def _spawn(self, target: Callable[..., None], *arguments: object) -> bool:
-        """Run this in a thread of its own, or return False if the simulator is stopping."""
+        """Run the target in a new thread, or return False if the simulator is stopping."""
         with self._changed:
             if self._stopping.is_set():
                 return False
@@ -318,10 +318,10 @@ class Simulator:
 
 
 def is_http_url(url: str) -> bool:
-    """Tell whether reports can be posted there."""
+    """Return True if reports can be posted to the URL."""
     try:
         parts = urlsplit(url)
-        port = parts.port  # a ValueError where it is none
+        port = parts.port  # raises ValueError if it is invalid
     except ValueError:
         return False
     return (
@@ -330,5 +330,5 @@ def is_http_url(url: str) -> bool:
 
 
 def report_date(time: datetime) -> str:
-    """Return a date as reports write it: an offset without a colon."""
+    """Return a date in the format of reports: with an offset without a colon."""
     return time.astimezone(_MOSCOW).strftime("%Y-%m-%dT%H:%M:%S%z")

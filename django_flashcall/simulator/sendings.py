@@ -1,4 +1,4 @@
-"""Requests to the simulated provider: checked by the specification, and the calls they cause."""
+"""Requests to the simulated provider, checked against the specification, and their calls."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from .answers import Answer
 _MAX_TEXT = 2000  # characters of data.text (specification, "Параметры запроса")
 _MAX_NOTIFY_URL = 2048  # characters
 _MAX_TTL = 5  # minutes (specification, "Параметры запроса")
-_CALLING_PREFIX = "+7495123"  # with four digits after it a Moscow number; a longer code shortens it
+_CALLING_PREFIX = "+7495123"  # a Moscow number with a 4-digit code; a longer code shortens it
 _VOICE_CALLER = "+74951230000"
 
 
 @dataclass(frozen=True)
 class Account:
-    """A partner's account with the provider.
+    """An account with the provider.
 
-    `voice`: calls are answered and the code is spoken in the words of `template` (specification,
-    "Результат запроса VoiceCode"). `six_digits`: codes of six digits are enabled beside those of
-    four; never for voice. `duplicate_control`: a repeated ``id`` gets the first call's mtNum and
-    causes no other call; the same text to the same number under another ``id`` within 24 hours is
-    error 10.
+    `voice`: calls are answered and the code is spoken with the text of `template` (specification,
+    "Результат запроса VoiceCode"). `six_digits`: codes of six digits are allowed as well as four;
+    never for voice. `duplicate_control`: a repeated ``id`` gets the first call's mtNum and causes
+    no other call; the same text to the same number with another ``id`` within 24 hours is error 10.
     """
 
     login: str
@@ -38,17 +37,17 @@ class Account:
 
     @property
     def code_lengths(self) -> tuple[int, ...]:
-        """The numbers of digits that a code may have."""
+        """The allowed lengths of a code."""
         return (4, 6) if self.six_digits and not self.voice else (4,)
 
 
 @dataclass(frozen=True)
 class PlacedCall:
-    """A call that the provider would have made.
+    """A call that the provider would have placed.
 
-    `number` is in E.164 with the plus; `calling_number` is what the phone displays, its last digits
-    the `code`, unless the code is `spoken`. `text` is what the request said; `time` has a zone.
-    `reached`: the phone rings; not one that is busy or switched off, as its report will say.
+    `number` is in E.164 format with the plus sign. `calling_number` is what the phone shows; it
+    ends with the `code`, unless the code is `spoken`. `text` is from the request; `time` is aware.
+    `reached`: the phone rings; False if it is busy or switched off.
     """
 
     login: str
@@ -67,10 +66,10 @@ class PlacedCall:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request to the provider's API, as it came.
+    """A request to the provider's API, as received.
 
-    `headers` looks names up in any case, `json` is None where the body is not JSON, and `status` is
-    that of the answer, None where none is sent.
+    `headers` are case-insensitive, `json` is None if the body is not JSON, and `status` is that of
+    the answer, or None if there is none.
     """
 
     method: str
@@ -100,7 +99,7 @@ class Sending:
 
     @classmethod
     def read(cls, accounts: Mapping[str, Account], headers: Message, content: Any) -> Sending:
-        """Check a request by the specification, "Параметры запроса", or raise Refused."""
+        """Check a request (specification, "Параметры запроса") and return it, or raise Refused."""
         if headers.get_content_type() != "application/json":
             raise Refused(4, "Content-Type should be application/json.")
         if not isinstance(content, dict):
@@ -126,7 +125,7 @@ class Sending:
         if not codes:
             raise Refused(4, "FlashingCall text should contain a 4-digit code.")
         ttl = data.get("ttl", 0)
-        if type(ttl) is not int or not 0 <= ttl <= _MAX_TTL:  # a bool is an int by inheritance
+        if type(ttl) is not int or not 0 <= ttl <= _MAX_TTL:  # bool is a subclass of int
             raise Refused(11)
         id_ = _required(content, "id", str) if "id" in content else None
         if id_ == "":
@@ -160,7 +159,7 @@ _T = TypeVar("_T")
 
 
 def _required(parent: dict[str, Any], name: str, kind: type[_T], path: str = "") -> _T:
-    """Return a field of a JSON object, or raise Refused where it is missing or of another kind."""
+    """Return a field of a JSON object, or raise Refused if it is missing or has a wrong type."""
     if name not in parent:
         raise Refused(4, f"{path}{name} is required.")
     value = parent[name]
@@ -171,9 +170,9 @@ def _required(parent: dict[str, Any], name: str, kind: type[_T], path: str = "")
 
 
 def e164(address: str) -> str | None:
-    """Return ``destAddr`` in E.164, None if it is no number (specification, "Параметры запроса").
+    """Return ``destAddr`` in E.164, or None if it is invalid (specification, "Параметры запроса").
 
-    Eleven digits from 8 on, without a plus, are a Russian number as dialled at home.
+    Eleven digits that start with 8, without a plus sign, are a Russian number.
     """
     if not re.fullmatch(r"\+?[0-9]+(-[0-9]+)*", address):
         return None

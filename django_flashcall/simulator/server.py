@@ -1,4 +1,4 @@
-"""The HTTP side of the simulated provider: any manner of answering, faults included."""
+"""The HTTP server of the simulated provider; it can also send faulty answers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from .answers import Answer, Manner, dumps, loads
 from .sendings import PlacedCall, ReceivedRequest
 
-_MAX_BODY = 1024 * 1024  # bytes of a request that are read
+_MAX_BODY = 1024 * 1024  # maximum size of a request body in bytes
 
 
 class Provider(Protocol):
-    """What the HTTP side needs of the simulated provider."""
+    """What the HTTP server needs of the simulated provider."""
 
     auto_reports: bool
     report_delay: float
@@ -58,7 +58,7 @@ class Server(socketserver.ThreadingTCPServer):
             self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print the traceback of a mistake of ours, not that of a client who went away."""
+        """Print the traceback of a bug, but not of a client that disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def do_POST(self) -> None:
-        """The provider's API, on every path."""
+        """Serve the provider's API, on every path."""
         simulator = self.server.simulator
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,7}", length) or int(length) > _MAX_BODY:
@@ -81,9 +81,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):
-            return  # the client went away
+            return  # the client disconnected
         parsed = loads(body)
-        with simulator._changed:  # who waits for the call finds its request too
+        with simulator._changed:  # `wait_for_call` returns only after the request is recorded
             answer, content, call = simulator._decide(self.headers, parsed)
             self._record(answer, body, parsed)
         reported = call if simulator.auto_reports else None
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
                 simulator._spawn(simulator._report_all, reported, answer, simulator.report_delay)
 
     def do_GET(self) -> None:
-        """Not the provider's API: the view of the latest calls, for people and demos."""
+        """Show the latest calls, for people and demos. This is not part of the provider's API."""
         if self.command == "GET" and urlsplit(self.path).path == "/calls":
             self._send(Answer(), dumps(self.server.simulator.recent_calls()))
         else:
@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
     def _refuse(self, answer: Answer) -> None:
-        self.close_connection = True  # a body, if any, stays unread
+        self.close_connection = True  # the body, if any, is not read
         self._record(answer)
         self._send(answer, answer.body or b"")
 
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
                     pass
             case Manner.RESET:
                 self.close_connection = True
-                # Lingering for no time makes the close a reset; the reader holds the socket too.
+                # SO_LINGER of 0 seconds makes `close` a reset. The reader holds the socket too.
                 linger = struct.pack("ii", 1, 0)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 self.rfile.close()
@@ -164,4 +164,4 @@ class Handler(BaseHTTPRequestHandler):
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: what happened is in `Simulator.requests`."""
+        """Print nothing: see `Simulator.requests`."""

@@ -1,1 +1,1 @@
-"""Template tags of the admin's pages. Private."""
+"""Template tags of the admin. Private."""

@@ -1,4 +1,4 @@
-"""For templates of the admin: how the providers do, and what an operator must mend."""
+"""Template tags for the admin: provider health and what needs attention."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ register = template.Library()
 
 @register.inclusion_tag("admin/django_flashcall/health.html", takes_context=True)
 def flashcall_health(context: Context) -> dict[str, Any]:
-    """Show the health of all backends, to those who may see calls.
+    """Show the health of all backends to users who may view calls.
 
-    It stands on the index of this app; a site may put it on any page of its admin that has
+    It is on the index page of this app. You can add it to any admin page that loads
     ``django_flashcall/admin.css``.
     """
     request = context.get("request")

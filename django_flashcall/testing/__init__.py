@@ -1,7 +1,6 @@
-"""For a site's own tests: calls that nobody gets, their codes, and the contract of backends.
+"""Helpers for your tests: captured calls, their codes, and test cases for backends.
 
-With pytest there are fixtures for all of it (`django_flashcall.pytest_plugin`). With
-``manage.py test``::
+With pytest, use the fixtures of `django_flashcall.pytest_plugin`. With ``manage.py test``::
 
     @testing.capture_calls()
     class SignupTests(TestCase):
@@ -44,10 +43,10 @@ def last_code(phone: str) -> str:
     """Return the code of the newest call to a number in `outbox`.
 
     Args:
-        phone: the number, in any way a person writes it.
+        phone: the number, in any common format.
 
     Raises:
-        LookupError: it was not called.
+        LookupError: the number was not called.
     """
     number = phones.parse(phone)
     for call in reversed(outbox):
@@ -58,18 +57,18 @@ def last_code(phone: str) -> str:
 
 
 def captured() -> dict[str, Any]:
-    """Return ``FLASHCALL`` as it is, with every backend replaced by the one that fills `outbox`."""
+    """Return a copy of ``FLASHCALL`` in which every backend appends to `outbox`."""
     aliases = settings.FLASHCALL.get("BACKENDS", {"default": {}})
     return {**settings.FLASHCALL, "BACKENDS": {alias: {"BACKEND": LOCMEM} for alias in aliases}}
 
 
 def simulated(simulator: Simulator, **options: Any) -> dict[str, Any]:
-    """Return ``FLASHCALL`` as it is, with the simulator as the provider of both channels.
+    """Return a copy of ``FLASHCALL`` with the simulator as the provider of both channels.
 
     Args:
-        simulator: a running one. Its first account without `voice` places flash calls, its first
-            one with it voice codes; a channel without an account is not offered.
-        options: further options of the backends, such as ``timeout``.
+        simulator: a running simulator. Its first account without `voice` places flash calls, its
+            first account with `voice` voice codes; a channel without an account is not offered.
+        options: more options of the backends, such as ``timeout``.
     """
     backends, channels = {}, {}
     for alias, channel, voice in (("default", "flash_call", False), ("voice", "voice_code", True)):
@@ -86,7 +85,7 @@ def simulated(simulator: Simulator, **options: Any) -> dict[str, Any]:
 
 
 class capture_calls(TestContextDecorator):
-    """Calls go to `outbox`, which is empty at first; for tests, classes of them, and ``with``."""
+    """Append calls to `outbox`, emptied first. For test methods, test classes and ``with``."""
 
     def enable(self) -> list[CallRequest]:
         outbox.clear()

@@ -1,7 +1,7 @@
-"""The contract of backends as test cases, for whoever writes one.
+"""Test cases for authors of backends: the contract between the app and a backend.
 
-It knows no provider. A subclass brings its backend and a stand-in of the provider, best a real HTTP
-server, that can be told what to do next.
+The cases know no provider. A subclass supplies the backend and a stand-in for the provider that can
+be told what to do next, ideally a real HTTP server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CALLS_AT_ONCE = 24
 
 
 def _needs(*situations: Situation, **capabilities: object) -> Callable[[Case], Case]:
-    """Mark a case that makes sense only where the provider can do this."""
+    """Mark a case that needs these situations and capabilities of the provider."""
 
     def mark(case: Case) -> Case:
         case._needs = situations, capabilities  # type: ignore[attr-defined]
@@ -35,9 +35,9 @@ def _needs(*situations: Situation, **capabilities: object) -> Callable[[Case], C
 
 
 class BackendContract(Steps):
-    """Subclass it in your tests, and your backend is held against all that the app relies on.
+    """Subclass it in your tests to check that a backend does everything that the app relies on.
 
-    Works under ``manage.py test`` and pytest alike. Import the module rather than the class
+    It works with ``manage.py test`` and pytest. Import the module rather than the class
     (``from django_flashcall import testing``), so that the class itself is not collected::
 
         class AcmeTests(testing.BackendContract):
@@ -48,11 +48,11 @@ class BackendContract(Steps):
             def placed(self): ...
             def report(self, call, outcome): ...
 
-    A case whose situation the provider cannot get into does not exist in the subclass, rather than
-    being skipped. The database cannot be reached: a backend knows no model.
+    Cases for situations that the provider does not have are removed from the subclass, not skipped.
+    The database is not available: backends do not use models.
     """
 
-    # How cases come to be
+    # Collection
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -82,7 +82,7 @@ class BackendContract(Steps):
     def test_a_call_is_placed_with_its_code(self) -> None:
         for length in self.code_lengths:
             with self.subTest(length=length):
-                # A leading zero, lost by whoever takes a code for a number.
+                # The leading zero is lost if the code is treated as a number.
                 placing = self._place(Situation.ACCEPTED, code="073912"[:length])
                 self._assert_success(placing, *self._rang_once())
 
@@ -117,7 +117,7 @@ class BackendContract(Steps):
         backend = self._backend()
         backend.close()
         backend.close()
-        # A thread that holds it still when settings change comes to its end with it.
+        # A thread may still use the backend after the settings have changed.
         self.assertIsInstance(backend.place_call(request), Receipt)
 
     # Failures
@@ -163,7 +163,7 @@ class BackendContract(Steps):
         placing = self._place(Situation.RECOVERS)
         if isinstance(placing.outcome, Receipt):
             self._assert_success(placing, *self._rang_once())
-        else:  # it leaves asking again to the person
+        else:  # the backend does not retry
             self.assertIsInstance(placing.outcome, TemporaryFailure)
             self.assertEqual(self.placed(), [])
 

@@ -1,4 +1,4 @@
-"""Delivery reports as a stranger would write them."""
+"""Hostile delivery reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VALUES: tuple[Any, ...] = (
     *("", "\x00", "\ud800", "٤", "-1", "9" * 5000, "x" * 65, "1e999", "NaN", "<script>", "../"),
     *(None, True, -1, 10**40, 1e400, [], {}, ["x"], {"x": 1}),
 )
-"""What a stranger puts where a provider puts a value."""
+"""Hostile values for the fields of a report."""
 
 BODIES = (
     *(b"", b"\x00", b"\xff\xfe", b"null", b"[]", b"{}", b'"x"', b"<html>", b"[" * 60_000),
@@ -22,7 +22,7 @@ BODIES = (
 
 
 def reports(genuine: WebhookRequest) -> Iterator[WebhookRequest]:
-    """Yield a genuine report with each of its values missing or made hostile in turn."""
+    """Yield copies of a genuine report, each with one value missing or hostile."""
     for name in genuine.query:
         rest = {k: v for k, v in genuine.query.items() if k != name}
         yield replace(genuine, query=rest)

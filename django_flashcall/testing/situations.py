@@ -1,4 +1,4 @@
-"""What can happen between a backend and its provider."""
+"""Situations between a backend and its provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..exceptions import (
 
 
 class Situation(Enum):
-    """What the provider does, from now on and whatever it is asked, but for `RECOVERS`."""
+    """How the provider handles all requests from now on; `RECOVERS` changes after the first."""
 
     ACCEPTED = "takes every call, and places it"
     NUMBER_REJECTED = "knows no such number"
@@ -38,18 +38,18 @@ REJECTIONS: Mapping[Situation, type[ProviderError]] = {
     Situation.MISCONFIGURED: Misconfigured,
     Situation.UNREACHABLE: TemporaryFailure,
 }
-"""What a backend raises where certainly no call was placed."""
+"""Errors that a backend raises if certainly no call was placed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedCall:
-    """A call that the provider placed, so that the phone rang.
+    """A call that the provider placed: the phone rang.
 
     Attributes:
-        phone: in E.164 with the plus.
-        code: the digits that the phone showed or heard.
-        provider_id: the provider's identifier of the call, empty if it tells none.
-        reference: our own, as the provider got it; empty if it is not told.
+        phone: the number in E.164 format with the plus sign.
+        code: the digits that were shown or spoken.
+        provider_id: the provider's identifier of the call; empty if there is none.
+        reference: our identifier of the call, as the provider received it; empty if it did not.
     """
 
     phone: str

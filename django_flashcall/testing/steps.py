@@ -1,4 +1,4 @@
-"""The steps that the cases of the contract are made of, and what their subclass provides."""
+"""Helpers for the cases of the contract, and the hooks that a subclass implements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTCOMES = ("sent", "delivered", "undelivered")
 
 @dataclass(frozen=True)
 class Placing:
-    """What became of one `place_call`."""
+    """The result of one `place_call`."""
 
     request: CallRequest
     outcome: Receipt | ProviderError
@@ -36,7 +36,7 @@ class Placing:
 
 
 class Steps(SimpleTestCase):
-    """The hooks of `BackendContract`, and what its cases do through them."""
+    """The hooks of `BackendContract`, and helpers for its cases."""
 
     __test__ = False
 
@@ -44,38 +44,38 @@ class Steps(SimpleTestCase):
     """The class under test."""
 
     situations: ClassVar[frozenset[Situation]] = frozenset(Situation)
-    """What can happen with this provider. Leave out only what it cannot do by its nature."""
+    """The situations that this provider can have. Leave out only those that are impossible."""
 
     channel: ClassVar[str] = FLASH_CALL
-    """The channel asked for; subclass once more for another one."""
+    """The channel to test; write another subclass for another channel."""
 
     code_lengths: ClassVar[Sequence[int]] = (4,)
-    """Numbers of digits that the provider can carry."""
+    """Lengths of codes that the provider supports."""
 
     phone: ClassVar[str] = "+79161234567"
-    """A number that the provider accepts; the cases change its last two digits."""
+    """A number that the provider accepts; the cases vary its last two digits."""
 
     report_outcomes: ClassVar[Sequence[str]] = OUTCOMES
-    """Outcomes that the provider's delivery reports tell."""
+    """Outcomes in the provider's delivery reports."""
 
     drops_repeats: ClassVar[bool] = False
-    """The provider rings once for a reference, however often it is asked, and answers the same."""
+    """True if the provider answers a repeated reference as before, without ringing again."""
 
-    # What the subclass provides
+    # Hooks for the subclass
 
     def options(self) -> dict[str, Any]:
-        """Return ``OPTIONS`` of the backend for the provider as `prepare` has left it.
+        """Return ``OPTIONS`` of the backend, valid after the last call of `prepare`.
 
-        Values of `secret_options` have eight characters at least: they are looked for everywhere.
+        Values of `secret_options` need eight characters or more: the cases search outputs for them.
         """
         return {}
 
     def prepare(self, situation: Situation, request: CallRequest) -> None:
-        """Tell the provider what to do, and make it forget what it did.
+        """Tell the provider what to do next, and delete its recorded calls.
 
         Args:
             situation: one of `situations`.
-            request: what it will be asked for next, to be repeated in an `Situation.ECHO`.
+            request: the next request, which the provider repeats for `Situation.ECHO`.
         """
         raise NotImplementedError
 
@@ -84,20 +84,20 @@ class Steps(SimpleTestCase):
         raise NotImplementedError
 
     def report(self, call: PlacedCall, outcome: str) -> WebhookRequest:
-        """Return what the provider sends to report the outcome of a call.
+        """Return the provider's request that reports the outcome of a call.
 
-        Needed where the backend has `report_methods`.
+        Needed if the backend has `report_methods`.
 
         Args:
-            call: a call that it placed.
+            call: a placed call.
             outcome: one of `report_outcomes`.
         """
         raise NotImplementedError
 
-    # Steps of the cases
+    # Helpers for the cases
 
     def _ordinary(self) -> Situation:
-        """Return a situation that the provider can get into."""
+        """Return the first situation that the provider can have."""
         ordered = (situation for situation in Situation if situation in self.situations)
         return next(ordered)
 
@@ -147,7 +147,7 @@ class Steps(SimpleTestCase):
 
     @contextmanager
     def _logs(self) -> Iterator[list[str]]:
-        """Collect all that is logged, by anyone and at any level."""
+        """Collect the messages of all loggers at all levels."""
         lines: list[str] = []
         known = set(vars(logging.makeLogRecord({})))
 
@@ -201,7 +201,7 @@ class Steps(SimpleTestCase):
             self.assertIsNone(outcome.__context__, "Raise outside of any except block.")
             shown += [repr(vars(outcome)), "".join(traceback.format_exception(outcome))]
             frames = list(traceback.walk_tb(outcome.__traceback__))
-            # The first is ours, which knows the request; the debug page shows locals of the others.
+            # Skip the first frame: it is ours and contains the request.
             shown += [repr(frame.f_locals) for frame, _ in frames[1:]]
         codes = {str(placing.request.code), *(call.code for call in self.placed())}
         self._assert_no_secret(*shown, codes=codes)
@@ -231,7 +231,7 @@ class Steps(SimpleTestCase):
             self._assert_no_secret(repr(message))
 
     def _assert_fits(self, report: Report) -> None:
-        """The fields of a report can be stored and shown as they are."""
+        """Assert that the fields of a report can be stored and shown."""
         self.assertEqual(report.backend, "contract")
         self.assertIn(report.outcome, OUTCOMES)
         self.assertIn(report.error_code, ("", *REASONS))
@@ -250,5 +250,5 @@ class Steps(SimpleTestCase):
 
 
 def shows(text: str, code: str) -> bool:
-    """Tell whether a code stands in a text by itself, not as a part of a longer number."""
+    """Return True if a text contains the code, not as a part of a longer number."""
     return re.search(rf"(?<!\d){re.escape(code)}(?!\d)", text) is not None

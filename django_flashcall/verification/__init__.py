@@ -1,1 +1,1 @@
-"""From start to token: codes, calls, tokens, lookup. Private: use `services`."""
+"""The parts of a verification: codes, calls, tokens, lookup. Private: use `services`."""

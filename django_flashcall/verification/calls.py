@@ -1,7 +1,7 @@
-"""One call through a backend: ask for it, write down what became of it, say who has to know.
+"""Place a call through a backend, store the result, and send the signals.
 
 The row of the call is committed before `place` is called, and no transaction is open while it waits
-for the provider; so a process that is killed at any moment leaves a row that says what is known.
+for the provider. A process that is killed at any moment leaves a row with what is known so far.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from . import codes
 logger = logging.getLogger("django_flashcall")
 
 TROUBLE_LOGGED_EVERY = 600
-"""Seconds for which the same trouble with a backend is logged once: a flood would hide it."""
+"""Minimum seconds between two log messages about the same problem with a backend."""
 
 
 def place(call: Call, code: Secret, before: datetime | None) -> None:
-    """Ask the provider for a call, write down what it said, and raise what the person must know.
+    """Ask the provider for a call, store its response, and raise the error for the visitor.
 
     Args:
-        call: its committed row.
-        code: what it carries; empty where the provider chooses it.
-        before: what `limits.reserve` returned, to be given back if the call is rejected.
+        call: the committed row of the call.
+        code: the code of the call; empty if the provider chooses it.
+        before: the value from `limits.reserve`, restored if the call is rejected.
 
     Raises:
-        InvalidDestination, DuplicateCall, ProviderUnavailable: what became of the call. An unknown
-            outcome raises nothing: the phone may be ringing.
+        InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed. An unknown outcome
+            raises nothing: the phone may be ringing.
     """
     if call.is_test:
         logger.warning("Test number used, no call placed.", extra=_context(call))
-        _answered(call, Call.Status.SENT)
+        _save_response(call, Call.Status.SENT)
         return
     error: ProviderError | None = None
     length = call.verification.code_length
@@ -69,36 +69,36 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
     except ProviderError as raised:
         error = raised
     except Exception as bug:
-        # Somebody's backend broke, nobody knows how far it got. Its message and the variables of
-        # its frames may hold the code, so that the record has the type and the line alone.
+        # A bug in the backend: the call may have been placed. The message and local variables may
+        # contain the code, so log only the type and the line.
         frame = traceback.extract_tb(bug.__traceback__)[-1]
         name, place = type(bug).__name__, f"{frame.filename}:{frame.lineno}"
         logger.error("A backend raised %s at %s.", name, place, extra=_context(call))
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         if backend.chooses_code:
-            error = _chosen(call, receipt)
+            error = _save_chosen_code(call, receipt)
     if error is None:
-        _answered(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        _save_response(call, Call.Status.SENT, provider_id=receipt.provider_id)
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
     else:
-        refusal = _failed(call, error, before)
-        error = None  # it would be a local variable of the traceback, and refer to this frame
+        refusal = _save_error(call, error, before)
+        error = None  # a traceback would show it, and it refers to this frame
         if refusal is not None:
             raise refusal
 
 
 def chooses_code(alias: str) -> bool:
-    """Tell whether the provider chooses the codes of an alias; False where settings are wrong."""
+    """Return True if the provider of an alias chooses the codes; False for wrong settings."""
     try:
         return get_backend(alias).chooses_code
     except ImproperlyConfigured:
-        return False  # `place` says so, once the row of the call is there
+        return False  # `place` reports it when the row of the call exists
 
 
-def _chosen(call: Call, receipt: Receipt) -> ProviderError | None:
-    """Keep the code that the provider chose; return what is wrong if nobody could type it."""
+def _save_chosen_code(call: Call, receipt: Receipt) -> ProviderError | None:
+    """Store the digest of the code that the provider chose; return an error if it is not valid."""
     verification = call.verification
     code = Secret(receipt.code or "")
     if not codes.is_code(code, verification.code_length):
@@ -109,8 +109,8 @@ def _chosen(call: Call, receipt: Receipt) -> ProviderError | None:
     digest = codes.digest(code, verification.pk)
     try:
         with transaction.atomic(using=router.db_for_write(Call)):
-            # The row of the verification first, as whoever ends it does: its codes are then erased
-            # for good, and no digest comes after that.
+            # Lock the verification first, as the functions that finish it do, so that no digest is
+            # stored after they erased the codes.
             pending = Verification.objects.filter(
                 pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
             )
@@ -121,10 +121,10 @@ def _chosen(call: Call, receipt: Receipt) -> ProviderError | None:
     return None
 
 
-def _failed(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:
-    """Write down what a backend raised; return what the person must know of it."""
+def _save_error(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:
+    """Store an error of a backend; return the error for the visitor, if any."""
     refusal = _translate(error)
-    _answered(
+    _save_response(
         call,
         Call.Status.UNKNOWN if error.may_have_been_placed else Call.Status.REJECTED,
         error_code=refusal.error_code if refusal else "",
@@ -140,13 +140,13 @@ def _failed(call: Call, error: ProviderError, before: datetime | None) -> Flashc
                 call.phone, Source(call.network, call.wide_network), call.created_at
             )
     else:
-        _undo(call, before)
+        _refund(call, before)
         signals.call_failed.send_robust(Call, call=call, error=error)
     return refusal
 
 
 def _translate(error: ProviderError) -> FlashcallError | None:
-    """Return what a person is told of a provider's error; None where it is no error for them."""
+    """Return the visitor's error for a provider's error; None if they see no error."""
     match error:
         case UnknownOutcome():
             return None
@@ -158,8 +158,8 @@ def _translate(error: ProviderError) -> FlashcallError | None:
             return ProviderUnavailable()
 
 
-def _answered(call: Call, status: Call.Status, **values: Any) -> None:
-    """Write down what the provider answered; a report that came first is not overwritten."""
+def _save_response(call: Call, status: Call.Status, **values: Any) -> None:
+    """Store the provider's response, without overwriting the status of an earlier report."""
     call.answered_at = timezone.now()
     call.status = status
     for name, value in values.items():
@@ -167,19 +167,19 @@ def _answered(call: Call, status: Call.Status, **values: Any) -> None:
     earlier = {Call.Status.QUEUED, Call.Status.UNKNOWN} - {status}
     row = Call.objects.filter(pk=call.pk)
     try:
-        # One statement where nothing came in between, as almost always.
+        # Usually no report came first, and one statement is enough.
         if not row.filter(status__in=earlier).update(
             status=status, answered_at=call.answered_at, **values
         ):
             row.update(answered_at=call.answered_at, **values)
             call.refresh_from_db(fields=["status"])
     except (DatabaseError, Call.DoesNotExist):
-        # The call is placed, and its row says that it may be: the person goes on.
+        # The row says that the call may have been placed, so the visitor can continue.
         logger.exception("The answer of the provider was not stored.", extra=_context(call))
 
 
-def _undo(call: Call, before: datetime | None) -> None:
-    """Give a call that was certainly not placed back to its number and its verification."""
+def _refund(call: Call, before: datetime | None) -> None:
+    """Refund a call that was certainly not placed to its number and its verification."""
     verification = call.verification
     with transaction.atomic(using=router.db_for_write(Call)):
         row = Verification.objects.filter(pk=verification.pk)
@@ -199,7 +199,7 @@ _troubles_lock = threading.Lock()
 
 
 def _log(call: Call, error: ProviderError) -> None:
-    """Log a call that did not go as it should; at ERROR, once a while, what has to be mended."""
+    """Log a failed call. Log what needs attention as an error, but not too often."""
     if not isinstance(error, Misconfigured):
         logger.warning("%s: %s", type(error).__name__, error.description, extra=_context(call))
         return
@@ -220,7 +220,7 @@ def _log(call: Call, error: ProviderError) -> None:
 
 
 def _context(call: Call) -> dict[str, Any]:
-    """What log records say of a call: enough to find its row, no number and no code."""
+    """Return the log fields of a call: enough to find its row, without number and code."""
     return {
         "verification": str(call.verification_id),
         "call": call.reference.hex,

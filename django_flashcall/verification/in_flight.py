@@ -1,7 +1,7 @@
-"""The bulkhead: how many requests of this process may wait for providers at a time.
+"""Limit how many requests of this process can wait for providers at the same time.
 
-A provider that stops answering must not take the whole site down: without a bound, every worker
-thread ends up waiting for it. The pattern is described in Nygard, *Release It!*.
+Without a limit, a provider that stops responding takes the whole site down: every worker thread
+ends up waiting for it. The pattern is the bulkhead of Nygard, *Release It!*.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from ..exceptions import ProviderUnavailable
 from ..models import Refusal
 
 RETRY_AFTER = 15
-"""Seconds after which a visitor may try again: no request waits longer for a provider."""
+"""Seconds after which a visitor can try again: no request waits longer for a provider."""
 
 _lock = threading.Lock()
 _taken = 0
 
 
 class Slot:
-    """One of the ``MAX_CALLS_IN_FLIGHT`` places; a context manager that frees it if it was taken.
+    """One of the ``MAX_CALLS_IN_FLIGHT`` slots; a context manager that frees it if it was taken.
 
-    Take it last in the transaction that queues the call: a refusal then rolls everything back, and
-    nothing is spent.
+    Take it last in the transaction that queues the call: if no slot is free, everything is rolled
+    back and nothing is spent.
     """
 
     def __init__(self) -> None:
         self._is_taken = False
 
     def take(self) -> None:
-        """Take a place, without waiting for one.
+        """Take a slot, without waiting for one.
 
         Raises:
-            ProviderUnavailable: all are taken.
+            ProviderUnavailable: no slot is free.
         """
         global _taken
         with _lock:
@@ -61,11 +61,11 @@ class Slot:
             self._is_taken = False
 
 
-def _forget() -> None:
-    """Start with free places in a forked process: the threads that hold them stay in the parent."""
+def _reset() -> None:
+    """Free all slots in a forked process: the threads that use them stay in the parent."""
     global _lock, _taken
     _lock, _taken = threading.Lock(), 0
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset)

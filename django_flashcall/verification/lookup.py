@@ -1,4 +1,4 @@
-"""Reads: a verification that a visitor may see, and the number of an account."""
+"""Look up verifications that a visitor may see, and the numbers of accounts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .tokens import Person, account_of
 
 
 def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:
-    """Return a verification that a visitor may see, with its number and newest call, in one query.
+    """Return a verification if the visitor may see it, with its number and call, in one query.
 
     Args:
-        verification: its id.
+        verification: the id of the verification.
         user: the visitor, if logged in.
-        session: the random value of the visitor's session.
+        session: the random value from the visitor's session.
 
     Raises:
-        VerificationNotFound: there is none, or a user or session other than these started it.
+        VerificationNotFound: it does not exist, or another user or session started it.
     """
     call = Call.newest(verification)
     if call is None or not call.verification.belongs_to(account_of(user), session):
@@ -28,11 +28,11 @@ def find(verification: UUID, *, user: Person = None, session: str | None = None)
 
 
 def phone_of(user: Person) -> Phone | None:
-    """Return the verified number of an account, or None."""
+    """Return the verified number of a user, or None."""
     account = account_of(user)
     return None if account is None else Phone.objects.filter(owner=account.pk).first()
 
 
 def has_verified_phone(user: Person) -> bool:
-    """Tell whether somebody is logged in and has a verified number."""
+    """Return True if the user is logged in and has a verified number."""
     return phone_of(user) is not None

@@ -1,4 +1,4 @@
-"""Tokens: the signed proof of a verified number, read, and redeemed once for an owner."""
+"""Tokens: the signed proof that a number is verified. A token can be redeemed once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..redaction import Secret
 User = TypeVar("User", bound=AbstractBaseUser)
 Person = AbstractBaseUser | AnonymousUser | None
 Account = Any
-"""An instance of ``AUTH_USER_MODEL``, whatever model that is."""
+"""An instance of ``AUTH_USER_MODEL``."""
 
 SALT = "django_flashcall.token"
 
@@ -36,18 +36,16 @@ def issue(verification: Verification) -> Secret:
 def read_token(
     token: str, *, purpose: str = "signup", user: Person = None, session: str | None = None
 ) -> Verification:
-    """Return the verification that a token proves, and leave the token unspent.
-
-    Args: as those of `redeem`.
+    """Return the verification of a token without redeeming it. The arguments are as in `redeem`.
 
     Raises:
-        InvalidToken: forged, old or used, or for another purpose or person.
+        InvalidToken: the token is forged, expired, used, or for another purpose or visitor.
     """
-    serves = conf.PURPOSES.get(purpose)
-    if serves is None:
+    config = conf.PURPOSES.get(purpose)
+    if config is None:
         raise InvalidToken
     try:
-        id = UUID(signing.loads(token, salt=SALT, max_age=serves.token_max_age))
+        id = UUID(signing.loads(token, salt=SALT, max_age=config.token_max_age))
     except (signing.BadSignature, ValueError, TypeError, AttributeError):
         raise InvalidToken from None
     verification = (
@@ -68,23 +66,23 @@ def read_token(
 def redeem(
     token: str, *, purpose: str = "signup", user: Person = None, session: str | None = None
 ) -> Phone:
-    """Spend a token; the number becomes the user's, and the user's former number is freed.
+    """Redeem a token: the number becomes the user's, and their previous number is released.
 
-    Joins the caller's transaction: if that is rolled back, the token is unspent again.
+    Uses the caller's transaction: a rollback makes the token valid again.
 
     Args:
-        token: what `check` returned.
-        purpose: the purpose it must have been started for.
-        user: the account that gets the number, saved already; None leaves the owner as it is, for
-            purposes such as login. A verification that a user started serves that user alone.
-        session: the random value of the visitor's session.
+        token: the result of `check`.
+        purpose: the purpose that the verification was started for.
+        user: the saved account that gets the number; None keeps the current owner, for purposes
+            such as login. If a user started the verification, it must be that user.
+        session: the random value from the visitor's session.
 
     Returns:
         the number.
 
     Raises:
-        InvalidToken: forged, old or used, or for another purpose or person.
-        PhoneTaken: the number belongs to another account; the token stays unspent.
+        InvalidToken: the token is forged, expired, used, or for another purpose or visitor.
+        PhoneTaken: the number belongs to another account; the token stays valid.
     """
     verification = read_token(token, purpose=purpose, user=user, session=session)
     phone = verification.phone
@@ -92,13 +90,13 @@ def redeem(
     with transaction.atomic(using=router.db_for_write(Phone)):
         _claim(verification)
         if account is not None:
-            # Two numbers redeemed at once for one account must not both become its number.
+            # Lock the account: two numbers redeemed at once must not both become its number.
             get_user_model()._base_manager.select_for_update().get(pk=account.pk)
-            _refuse_taken(phone, account)
-            _own(phone, account)
-            _fill(account, phone.number)
-            _remember(verification, account)
-        _announce(phone, account, verification)
+            _check_not_taken(phone, account)
+            _set_owner(phone, account)
+            _save_number(account, phone.number)
+            _save_redeemer(verification, account)
+        _send_redeemed(phone, account, verification)
     return phone
 
 
@@ -109,35 +107,35 @@ def sign_up(
     user: Person = None,
     session: str | None = None,
 ) -> tuple[User, Phone]:
-    """Spend a token of purpose ``signup`` on a new account, in one transaction.
+    """Redeem a token of purpose ``signup`` for a new account, in one transaction.
 
     Args:
-        token: what `check` returned.
-        create_user: makes and saves the account; it is given the number in E.164, for
-            ``USER_PHONE_FIELD``. Whatever it raises leaves the token unspent.
-        user: who is logged in while signing up, if anybody: the verification may be theirs.
-        session: the random value of the visitor's session.
+        token: the result of `check`.
+        create_user: creates and saves the account. It gets the number in E.164 format, for
+            ``USER_PHONE_FIELD``. If it raises an error, the token stays valid.
+        user: the logged-in user, if any: they may have started the verification.
+        session: the random value from the visitor's session.
 
     Returns:
-        the account, and the number that is now its own.
+        the account and its number.
 
     Raises:
-        InvalidToken, PhoneTaken: as `redeem`.
+        InvalidToken, PhoneTaken: see `redeem`.
     """
     verification = read_token(token, purpose="signup", user=user, session=session)
     phone = verification.phone
     with transaction.atomic(using=router.db_for_write(Phone)):
         _claim(verification)
-        _refuse_taken(phone)
+        _check_not_taken(phone)
         account = create_user(phone.number)
-        _own(phone, account)
-        _remember(verification, account)
-        _announce(phone, account, verification)
+        _set_owner(phone, account)
+        _save_redeemer(verification, account)
+        _send_redeemed(phone, account, verification)
     return account, phone
 
 
 def create_user(*, password: str, **fields: Any) -> AbstractBaseUser:
-    """Make and save an account of whatever user model the site has, as its manager does it."""
+    """Create and save an account of the site's user model, with its manager if possible."""
     model = get_user_model()
     manager: Any = model._default_manager
     if hasattr(manager, "create_user"):
@@ -150,14 +148,15 @@ def create_user(*, password: str, **fields: Any) -> AbstractBaseUser:
 
 
 def account_of(user: Person) -> Account:
-    """Return the account that somebody is logged in with, or None."""
+    """Return the user if they are logged in, or None."""
     return user if user is not None and user.is_authenticated else None
 
 
 def _claim(verification: Verification) -> None:
-    """Spend its token; of any number of simultaneous claims one succeeds.
+    """Mark the verification as redeemed; only one of several concurrent requests succeeds.
 
-    The first statement of its transaction: SQLite lets none that has read wait for a writer.
+    It must be the first statement of the transaction: on SQLite, a transaction that has read cannot
+    wait for a writer.
     """
     now = timezone.now()
     row = Verification.objects.filter(pk=verification.pk, state=Verification.State.VERIFIED)
@@ -166,27 +165,27 @@ def _claim(verification: Verification) -> None:
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
 
 
-def _refuse_taken(phone: Phone, account: Account = None) -> None:
-    """Raise `PhoneTaken` if another account holds the number, by our row or by the site's field."""
+def _check_not_taken(phone: Phone, account: Account = None) -> None:
+    """Raise `PhoneTaken` if another account has the number, in our row or in the site's field."""
     if phone.owner_id is not None and (account is None or phone.owner_id != account.pk):
         raise PhoneTaken
     name = conf.USER_PHONE_FIELD
-    # A field that is not unique may hold numbers that nobody verified: they take nothing.
+    # A field that is not unique may contain unverified numbers, so it is not checked.
     if name and getattr(get_user_model()._meta.get_field(name), "unique", False):
         others = get_user_model()._base_manager.filter(**{name: phone.number})
         if (others.exclude(pk=account.pk) if account else others).exists():
             raise PhoneTaken
 
 
-def _fill(account: Account, number: str) -> None:
-    """Write a redeemed number into the site's own field of the account."""
+def _save_number(account: Account, number: str) -> None:
+    """Save a redeemed number in the account's ``USER_PHONE_FIELD``."""
     if name := conf.USER_PHONE_FIELD:
         setattr(account, name, number)
         account.save(update_fields=[name])
 
 
-def _own(phone: Phone, account: Account) -> None:
-    """Make a number an account's, and free the account's former number."""
+def _set_owner(phone: Phone, account: Account) -> None:
+    """Assign a number to an account, and release the account's previous number."""
     Phone.objects.filter(owner=account).exclude(pk=phone.pk).update(owner=None)
     free = Phone.objects.filter(Q(owner=None) | Q(owner=account), pk=phone.pk)
     if not free.update(owner=account):
@@ -194,13 +193,13 @@ def _own(phone: Phone, account: Account) -> None:
     phone.owner = account
 
 
-def _remember(verification: Verification, account: Account) -> None:
-    """Write down who redeemed it, for the admin."""
+def _save_redeemer(verification: Verification, account: Account) -> None:
+    """Store who redeemed the verification, for the admin."""
     Verification.objects.filter(pk=verification.pk).update(redeemed_by=account)
     verification.redeemed_by = account
 
 
-def _announce(phone: Phone, user: Account, verification: Verification) -> None:
+def _send_redeemed(phone: Phone, user: Account, verification: Verification) -> None:
     transaction.on_commit(
         lambda: signals.phone_redeemed.send_robust(
             Phone, phone=phone, user=user, verification=verification

@@ -1,13 +1,13 @@
-/* What the pages of django-flashcall do with JavaScript; without it they work, too.
-   Nothing is sent twice; the last digit sends the code; the buttons for another call wait until
-   there can be one; and the page asks how the call goes and says so. */
+/* Improves the pages of django-flashcall, which also work without JavaScript: prevents double
+   submits, submits the code after its last digit, disables the buttons for another call until one
+   is possible, and polls the state of the call. */
 "use strict";
 
 (() => {
   const root = document.querySelector(".flashcall");
   if (!root) return;
 
-  /* One request at a time. A page that is still here after SENT_FOR was stopped by its reader. */
+  /* Submit once. If the page is still here after SENT_FOR, the visitor stopped loading. */
   const SENT_FOR = 20_000; // ms: longer than the server waits for the provider
   let sent = false;
   root.addEventListener("submit", (event) => {
@@ -23,14 +23,14 @@
     }, SENT_FOR);
   });
 
-  /* Shown again from memory, by the back button, a page knows nothing of what came after it. */
+  /* A page that the back button restores from the cache is outdated. */
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
   const code = root.querySelector("input[data-length]");
   const state = root.querySelector("[data-flashcall-state]");
   if (!code || !state) return;
 
-  /* The last digit sends the code, once: whoever mends it afterwards presses the button. */
+  /* Submit after the last digit, but only once: after a correction, the visitor uses the button. */
   const whole = new RegExp(`^\\p{Nd}{${code.dataset.length}}$`, "u");
   let complete = false;
   code.addEventListener("input", () => {
@@ -43,7 +43,7 @@
     state.textContent = text;
   };
 
-  /* The next call. */
+  /* Countdown to the next call. */
   const countdowns = [...root.querySelectorAll("[data-flashcall-countdown]")];
   const buttons = [...root.querySelectorAll("[data-flashcall-again] button")];
   const texts = countdowns.map((element) => element.dataset.text);
@@ -73,7 +73,7 @@
 
   if (state.dataset.resendIn) wait(Number(state.dataset.resendIn));
 
-  /* How the call goes. Asked less and less often, and never by a page that nobody sees. */
+  /* Poll the state of the call, at growing intervals, and only while the page is visible. */
   const FIRST_POLL = 2_000; // ms
   const LONGEST_POLL = 15_000;
   const lead = root.querySelector("[data-flashcall-lead]");
@@ -107,7 +107,7 @@
         announce(known.hint);
       }
     } catch {
-      /* No connection, or an answer of somebody else's: the next one may be better. */
+      /* No connection, or not a JSON response: try again. */
     }
     again();
   };
