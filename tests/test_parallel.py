@@ -23,7 +23,9 @@ THREADS = 50
 
 
 @pytest.fixture(autouse=True)
-def atomic_requests(monkeypatch):
+def all_at_once(monkeypatch, configure):
+    # The threads are one process: here, none of them is turned away for the others' calls.
+    configure(MAX_CALLS_IN_FLIGHT=THREADS)
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
 
 
