@@ -31,8 +31,8 @@ def test_a_call(provider):
     said = run("8 916 123-45-67")
     placed = provider.last_call(NUMBER)
     assert "Number: +7******4567 Backend: default Status: sent" in said
-    assert f"Provider's id: {placed.mt_num}" in said
-    assert re.search(r"Took: \d+\.\d\d s", said)
+    assert f"Provider ID: {placed.mt_num}" in said
+    assert re.search(r"Duration: \d+\.\d\d s", said)
     assert not shows(placed.code, said.replace("+7******4567", ""))
 
 
@@ -44,7 +44,7 @@ def test_the_voice_channel(provider):
 def test_what_the_provider_refuses(provider):
     said = run("+79161239906")
     assert "Status: rejected" in said
-    assert "Provider's error: 6 Provider's words: Invalid password" in said
+    assert "Provider error: 6 Provider message: Invalid password" in said
     assert "CommandError: provider_unavailable:" in said
 
 

@@ -76,7 +76,7 @@ def test_forget(outbox):
 def test_prune_keeps_what_is_recent(outbox):
     verified(outbox)
     age(89)
-    assert "Nothing is older than 90 days" in prune()
+    assert "no rows are older than 90 days" in prune()
     assert Verification.objects.count() == 1
 
 

@@ -15,7 +15,6 @@ import time
 from concurrent.futures import Future
 from contextvars import ContextVar, Token
 from http.cookiejar import DefaultCookiePolicy
-from types import TracebackType
 from typing import Any, Self
 
 import requests
@@ -54,12 +53,7 @@ class Exchange:
         self._token = self._current.set(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._current.reset(self._token)
 
     @classmethod

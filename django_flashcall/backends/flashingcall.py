@@ -185,7 +185,7 @@ class FlashingCallBackend(HTTPBackend):
             )
         if isinstance(content, dict) and content.get("error") is None:
             return Verdict(Receipt(_identifier(content.get("mtNum"))))
-        words = "that is too long or incomplete" if answer.body is None else "that makes no sense"
+        words = "that is too long or incomplete" if answer.body is None else "that is not valid"
         return Verdict(
             UnknownOutcome(f"Status 200 with an answer {words}.", http_status=answer.status),
             ask_again=answer.body is None and self.duplicate_control,

@@ -1,4 +1,4 @@
-"""What operators do to one number: block it, unblock it, let it try again."""
+"""Block a number, unblock it, or unlock it after wrong codes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..models import Phone, Rule
 
 
 def block(phone: Phone, *, by: Any = None, note: str = "") -> bool:
-    """Place no more calls to a number, by a rule that names it whole; effective at once.
+    """Block all calls to a number with a rule. It applies at once.
 
     Args:
         phone: the number.
-        by: the account of who blocks it, kept with the rule.
-        note: why, at most 300 characters.
+        by: the user who blocks it, stored with the rule.
+        note: the reason, at most 300 characters.
 
     Returns:
-        False where it was blocked already; the older rule stays as it is.
+        False if it was blocked already; the existing rule does not change.
     """
     _, made = Rule.objects.get_or_create(
         action=Rule.Action.DENY,
@@ -31,21 +31,21 @@ def block(phone: Phone, *, by: Any = None, note: str = "") -> bool:
 
 
 def unblock(phone: Phone) -> bool:
-    """Delete the rule of `block`; False where there was none. Rules for ranges stay."""
+    """Delete the rule for this number; return False if there is none. Rules for ranges stay."""
     deleted, _ = _rules().filter(prefix=phone.number).delete()
     return bool(deleted)
 
 
 def let_try_again(phone: Phone) -> bool:
-    """Forget a number's wrong codes and end its wait; False where there was nothing to end."""
+    """Reset the wrong codes of a number and unlock it; return False if there was none."""
     waiting = Phone.objects.filter(pk=phone.pk).exclude(failures=0, waits_until=None)
     return bool(waiting.update(failures=0, waits_until=None))
 
 
 def with_blocked(phones: QuerySet[Phone]) -> QuerySet[Phone]:
-    """Annotate numbers with `blocked`: a rule names the number, whole.
+    """Annotate phones with `blocked`: whether a rule denies this very number.
 
-    Rules for ranges do not count: whoever may add them could find a masked number digit by digit.
+    Rules for ranges do not count: with them, users could find a masked number digit by digit.
     """
     return phones.annotate(blocked=Exists(_rules().filter(prefix=OuterRef("number"))))
 

@@ -1,4 +1,4 @@
-"""The site's CAPTCHA, asked for where a wide limit is more than half used."""
+"""The site's CAPTCHA, required when a limit is more than half used."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from . import limits, visitors
 
 
 def require_challenge(request: Any, number: str) -> None:
-    """Ask the site's ``CHALLENGE`` whether a request comes from a person, if there is need.
+    """Check the site's ``CHALLENGE`` if a limit on addresses, ranges or the site is half used.
 
-    For the faces: a service has no request.
+    The views call it, because services have no request.
 
     Args:
-        request: the request, of Django or of Django REST framework, as ``CHALLENGE`` is given it.
+        request: a request of Django or Django REST framework, passed on to ``CHALLENGE``.
         number: the number to be called, in E.164.
 
     Raises:
-        ChallengeRequired: ``CHALLENGE`` did not return True.
+        ChallengeRequired: ``CHALLENGE`` returned a false value.
     """
     challenge = conf.CHALLENGE
     if challenge is None:

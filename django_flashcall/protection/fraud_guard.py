@@ -1,13 +1,13 @@
-"""The fraud guard: pumping shows as calls that nobody completes.
+"""The fraud guard, against SMS pumping (toll fraud, artificially inflated traffic).
 
-Whoever earns from calls to a range of numbers has them placed by the thousand, from many addresses
-and slowly enough for every fixed limit. What gives it away is that nobody does what the call was
-for. So the guard weighs, for the range and for the address of a call, the calls that nobody
-completed against the numbers that did, and refuses where there are far more of the former than
-chance explains: more than a share that is usual there, by three standard deviations.
+Fraudsters who get a share of the fees for calls to a range of numbers make the site call it, from
+many addresses and slowly enough for every fixed limit. They give themselves away because nobody
+completes these verifications. For the range and the address of each call, the guard compares calls
+that were not completed with numbers that completed. It refuses the call if the former exceed their
+usual share by three standard deviations.
 
-The idea, that what is unverified is held against what is verified and against its own past, is that
-of Authgear's fraud protection; counting numbers by the day and redeemed tokens is ours.
+Comparing unverified with verified calls and with the past is the idea of Authgear's fraud
+protection. Counting numbers by day and redeemed tokens is ours.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ logger = logging.getLogger("django_flashcall")
 
 DAY = timedelta(days=1)
 MEMORY = timedelta(days=30)
-"""How long a range is remembered; an address changes hands, and is remembered for a day."""
+"""How far back a range is judged. For an address it is a day, because addresses change hands."""
 
 PATIENCE = timedelta(minutes=10)
-"""Calls younger than this prove nothing: the person may still be typing."""
+"""Calls younger than this are ignored: the person may still be entering the code."""
 
 TRIES = 3
-"""Calls of one number and day that count: who has bad luck asks again, and is one person."""
+"""Uncompleted calls to a number that count per day: one person may request several."""
 
 TRIES_OF_NUMBER = 5
-"""Calls of one number that count in all: whoever harasses one number does not close its range."""
+"""Uncompleted calls to a number that count in all, so that one number cannot close its range."""
 
 FLOOR_OF_DAY = 5
-"""Uncompleted calls of a day that are never suspicious, however few are completed."""
+"""Uncompleted calls per day that are never suspicious."""
 
 FLOOR_OF_MEMORY = 10
-"""The same of `MEMORY`."""
+"""The same for `MEMORY`."""
 
 USUAL_SHARE = 0.5
-"""The share of uncompleted calls that is borne where nothing better is known of the past."""
+"""The usual share of uncompleted calls where the past says nothing else."""
 
 LOWEST_SHARE = 0.25
-"""The share that is borne everywhere."""
+"""The lowest usual share."""
 
 DEVIATIONS = 3
-"""Standard deviations above the usual share: chance exceeds that once in 700 cases."""
+"""Allowed standard deviations above the usual share; chance exceeds them once in 700 cases."""
 
 ASK_AGAIN = timedelta(hours=1)
-"""What a refused visitor is told to wait."""
+"""The time that refused visitors are told to wait."""
 
 Scope = GuardDecision.Scope
 Key = tuple[int, date, int]
@@ -70,12 +70,12 @@ Key = tuple[int, date, int]
 
 @dataclass(slots=True)
 class Evidence:
-    """What speaks against and for a range or an address.
+    """The figures for a range or an address.
 
     Attributes:
-        unverified: calls that nobody completed, at most `TRIES` of a number and day and
+        unverified: calls that were not completed, at most `TRIES` of a number and day and
             `TRIES_OF_NUMBER` of a number in all.
-        honest: numbers that did what they came for, once a day.
+        honest: numbers that completed, counted once a day.
     """
 
     unverified: int = 0
@@ -83,17 +83,17 @@ class Evidence:
     _against: Counter[int] = field(default_factory=Counter, repr=False)
 
     def add(self, number: int, calls: int, *, honest: bool) -> None:
-        """Weigh the calls of one number on one day."""
+        """Add the calls of one number on one day."""
         self.honest += honest
-        # Of an honest number, what is more than a person needs: somebody may complete codes on
-        # numbers of his own.
+        # Also count excess calls of a number that completed: fraudsters complete codes on numbers
+        # of their own.
         against = max(0, calls - TRIES) if honest else min(calls, TRIES)
         against = min(against, TRIES_OF_NUMBER - self._against[number])
         self._against[number] += against
         self.unverified += against
 
     def allowed(self, floor: int, share: float) -> int:
-        """Return how many uncompleted calls are usual among so many."""
+        """Return the number of uncompleted calls that chance explains."""
         calls = self.unverified + self.honest
         expected = share * calls + DEVIATIONS * math.sqrt(share * (1 - share) * calls)
         return max(floor, math.floor(expected))
@@ -101,7 +101,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Why calls to a range or from an address should be refused."""
+    """A reason to refuse calls to a range or from an address."""
 
     scope: GuardDecision.Scope
     value: str
@@ -110,17 +110,17 @@ class Suspicion:
 
 
 def check(phone: Phone, source: Source, now: datetime, user: Any = None) -> None:
-    """Refuse a call to a range or from an address where pumping shows; one query where none does.
+    """Raise an error if the range or the address of a call is suspicious.
 
     Args:
         phone: the number, saved or not.
-        source: where the request comes from.
-        now: the moment of the call.
-        user: who is logged in; their own number is not held to its range's account. (Anybody's
-            own number would be: else an answer would tell which numbers have accounts.)
+        source: the source of the request.
+        now: time of the call.
+        user: the logged-in user. Their own number is not judged by its range. The numbers of other
+            users are, or else the response would reveal which numbers have accounts.
 
     Raises:
-        TooManyCalls: the guard's mode is ``deny`` and nobody has overruled it.
+        TooManyCalls: ``FRAUD_GUARD`` is ``deny``, and the decision is not overruled.
     """
     mode = conf.FRAUD_GUARD
     if mode == "off":

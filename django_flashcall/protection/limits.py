@@ -1,4 +1,4 @@
-"""May this call be placed, may this guess be made, and when is the next one possible?
+"""Limits on calls and on wrong codes.
 
 The row of a number serialises what happens to it: a start takes the cooldown by a conditional
 ``UPDATE`` of that row, and counts its windows in the same short transaction, so that any number of
@@ -24,19 +24,19 @@ from ..models import Attempt, Call, Phone, Refusal
 from .visitors import Source
 
 FIRST_WAIT = timedelta(hours=1)
-"""How long a number waits after ``MAX_FAILURES`` wrong codes in a row."""
+"""How long a number is locked after ``MAX_FAILURES`` wrong codes in a row."""
 
 LONGEST_WAIT = timedelta(days=1)
-"""What the doubled waits end at."""
+"""The longest time that a number is locked."""
 
 WIDE_FACTOR = 5
-"""How many times the rate of an address an IPv6 /48 has."""
+"""An IPv6 /48 has this many times the limit of an address."""
 
 Scope = Refusal.Scope
 
 
 class Window(NamedTuple):
-    """A sliding window: what it is for, how many fit into it, how long it is, what counts."""
+    """A sliding window: its scope, limit and length, and the rows that it counts."""
 
     scope: Refusal.Scope
     limit: int
@@ -44,22 +44,22 @@ class Window(NamedTuple):
     rows: QuerySet[Any]
 
     def used(self) -> Coalesce:
-        """The number of rows in it, to be selected together with others."""
+        """Return an expression for the number of rows in the window."""
         one = self.rows.order_by().annotate(_one=Value(1)).values("_one")
         return Coalesce(Subquery(one.annotate(_number=Count("pk")).values("_number")), 0)
 
     def filled_at(self) -> Subquery:
-        """When the row came that fills it; it is free again when that has left it."""
+        """Return an expression for the time of the row whose leaving makes room in a full window."""
         newest = self.rows.order_by("-created_at").values("created_at")
         return Subquery(newest[self.limit - 1 : self.limit])
 
 
 class Reservation(NamedTuple):
-    """What `reserve` took.
+    """The result of `reserve`.
 
     Attributes:
-        before: when the number was called before, for `give_back`.
-        spent: calls of ``CALLS_TOTAL`` used with this one, None where there is no budget.
+        before: time of the previous call to the number, for `give_back`.
+        spent: calls counted by ``CALLS_TOTAL``, with this one; None without that limit.
     """
 
     before: datetime | None
@@ -67,19 +67,19 @@ class Reservation(NamedTuple):
 
 
 def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
-    """Take a number's cooldown and a place in every window for one call, before money is spent.
+    """Count a call in all limits before it is placed.
 
-    Call it in the transaction that creates the row of the call: until that ends, everybody else who
-    wants to call the number waits here.
+    Call it in the transaction that creates the call row. Other calls to the number wait here until
+    that transaction ends.
 
     Args:
-        phone: the row of the number; one that is not saved yet is saved.
-        source: where the request comes from.
-        now: the moment of the call.
+        phone: the phone; saved if it is new.
+        source: the source of the request.
+        now: time of the call.
 
     Raises:
-        Cooldown: the number was called a moment ago.
-        TooManyCalls: the number waits, or a limit is used up.
+        Cooldown: the number was just called.
+        TooManyCalls: the number is locked, or a limit is reached.
     """
     before = _take_cooldown(phone, source, now)
     windows = list(_windows(phone, source, now))
@@ -93,16 +93,16 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
 
 
 def give_back(phone: Phone, taken_at: datetime, before: datetime | None) -> None:
-    """Undo what `reserve` took from the number: the call was certainly not placed.
+    """Undo `reserve` for a call that was not placed.
 
-    The windows need no more: they leave rejected calls out, but for those of the address.
+    This resets the cooldown. The windows do not count rejected calls, except those of the address.
     """
     Phone.objects.filter(pk=phone.pk, last_called_at=taken_at).update(last_called_at=before)
     phone.last_called_at = before
 
 
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
-    """Return the seconds until the next call to a number from there is permitted, at least 1."""
+    """Return the seconds until this source can call the number again, at least 1."""
     moments = [now, phone.free_at or now]
     windows = list(_windows(phone, source, now))
     filled = _select(phone, *(window.filled_at() for window in windows))
@@ -111,11 +111,11 @@ def retry_after(phone: Phone, source: Source, now: datetime) -> int:
 
 
 def is_half_used(number: str, source: Source, now: datetime) -> bool:
-    """Tell whether a wide limit is more than half used, so that a person should prove to be one.
+    """Return True if a limit on addresses, ranges or the site is more than half used.
 
     Args:
         number: the number that is to be called, in E.164.
-        source: where the request comes from.
+        source: the source of the request.
         now: the moment of the request.
     """
     windows = _wide_windows(phones.prefix(number), source, now)
@@ -124,21 +124,21 @@ def is_half_used(number: str, source: Source, now: datetime) -> bool:
 
 
 def failures(source: Source, now: datetime) -> dict[str, Any]:
-    """Return what to select beside a guess: how often the visitor guessed wrong, by window."""
+    """Return annotations that count the wrong codes of a source, by window."""
     windows = _failure_windows(source, now)
     return {f"failures_{place}": window.used() for place, window in enumerate(windows)}
 
 
 def check_failures(call: Call, source: Source, now: datetime) -> None:
-    """Refuse a guess from an address that guessed wrong too often, across all numbers.
+    """Raise an error if an address has entered too many wrong codes, over all numbers.
 
     Args:
-        call: a row that was selected with `failures`.
-        source: where the guess comes from.
-        now: the moment of the guess.
+        call: a call annotated with `failures`.
+        source: the source of the request.
+        now: time of the attempt.
 
     Raises:
-        TooManyAttempts: ``FAILURES_PER_IP`` is used up.
+        TooManyAttempts: ``FAILURES_PER_IP`` is reached.
     """
     windows = list(_failure_windows(source, now))
     for place, window in enumerate(windows):
@@ -150,10 +150,10 @@ def check_failures(call: Call, source: Source, now: datetime) -> None:
 
 
 def count_failure(phone: Phone, now: datetime) -> None:
-    """Count a wrong code for a number, and make it wait from ``MAX_FAILURES`` in a row on.
+    """Count a wrong code for a number, and lock it from ``MAX_FAILURES`` in a row.
 
-    The wait is chosen by the database from the count it holds, so that no simultaneous failure is
-    lost (NIST SP 800-63B-4, section 3.2.2).
+    The database computes the lock from its own count, so that no concurrent failure is lost
+    (NIST SP 800-63B-4, section 3.2.2).
     """
     waits = []
     wait, failures = FIRST_WAIT, conf.MAX_FAILURES
@@ -161,17 +161,17 @@ def count_failure(phone: Phone, now: datetime) -> None:
         waits.append(When(failures=failures - 1, then=Value(now + wait)))
         wait, failures = wait * 2, failures + 1
     waits.append(When(failures__gte=failures - 1, then=Value(now + LONGEST_WAIT)))
-    # The count last: MySQL's conditions see what the same statement has assigned before them.
+    # Set the count last: in MySQL, conditions see values assigned earlier in the statement.
     Phone.objects.filter(pk=phone.pk).update(
         waits_until=Case(*waits, default=F("waits_until")), failures=F("failures") + 1
     )
 
 
-# What the functions above are made of.
+# Helpers.
 
 
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:
-    """Mark the number as called now, if it may be; return when it was called before."""
+    """Set the time of the last call, if the number is free; return the previous time."""
     before = phone.last_called_at
     if phone.pk is None and _insert(phone, now):
         return None
@@ -183,7 +183,7 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
         phone.last_called_at = now
         return before
     kept = Phone.objects.filter(number=phone.number).first()
-    if kept is None:  # erased since it was read
+    if kept is None:  # deleted in the meantime
         phone.pk = None
         _insert(phone, now)
         return None
@@ -193,7 +193,7 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
 
 
 def _insert(phone: Phone, now: datetime) -> bool:
-    """Save a number seen for the first time as called now; False if another start was faster."""
+    """Insert a new phone; return False if another request inserted it first."""
     phone.last_called_at = now
     try:
         with transaction.atomic(using=phone._state.db):
@@ -205,12 +205,12 @@ def _insert(phone: Phone, now: datetime) -> bool:
 
 
 def _windows(phone: Phone, source: Source, now: datetime) -> Iterator[Window]:
-    """Every window that a call to a number takes a place in."""
+    """Yield the windows that count a call to a number."""
     rate = conf.CALLS_PER_PHONE
     calls = _placed(rate, now).filter(phone=phone.pk)
     yield Window(Scope.NUMBER, rate.number, rate.window, calls)
     if source.network:
-        # Half of them, rounded up: one stranger cannot use up a number's day.
+        # Half, rounded up, so that one stranger cannot use up the limit of a number.
         near = calls.filter(network=source.network)
         yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, near)
     yield from _wide_windows(phones.prefix(phone.number), source, now)
@@ -218,7 +218,7 @@ def _windows(phone: Phone, source: Source, now: datetime) -> Iterator[Window]:
 
 def _wide_windows(prefix: str, source: Source, now: datetime) -> Iterator[Window]:
     if rate := conf.CALLS_PER_IP:
-        # Rejected calls count: an address that makes them up is to be stopped.
+        # Include rejected calls: an address that causes many of them must be stopped.
         calls = Call.objects.filter(
             created_at__gt=now - rate.window, verification__verified_at=None
         )
@@ -250,15 +250,15 @@ def _addresses(source: Source) -> Iterator[tuple[int, str, str]]:
 
 
 def _placed(rate: Rate, now: datetime) -> QuerySet[Call]:
-    """The calls within a window that were placed, or may have been."""
+    """Return the calls in a window that were placed or may have been."""
     calls = Call.objects.filter(created_at__gt=now - rate.window)
     return calls.exclude(status=Call.Status.REJECTED)
 
 
 def _select(phone: Phone, *expressions: Any) -> tuple[Any, ...]:
-    """Evaluate expressions in one statement."""
+    """Evaluate expressions in a single query."""
     names = {f"_{place}": expression for place, expression in enumerate(expressions)}
     if not names:
         return ()
     rows = Phone.objects.annotate(**names).values_list(*names).filter(pk=phone.pk)
-    return rows.first() or (None,) * len(names)  # none: erased meanwhile
+    return rows.first() or (None,) * len(names)  # deleted in the meantime

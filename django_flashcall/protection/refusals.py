@@ -1,4 +1,4 @@
-"""What was refused, counted for the operator: a flood of refusals writes one row an hour."""
+"""Count blocked requests by hour, for administrators, so that a flood writes a single row."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .visitors import Source
 logger = logging.getLogger("django_flashcall")
 
 BUDGET_SHARES = (100, 80, 50)
-"""Percent of ``CALLS_TOTAL`` at which the site's operator is told."""
+"""Percentages of ``CALLS_TOTAL`` at which `budget_spent` is sent."""
 
 
 def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -> None:
-    """Count a refusal in the row of its scope, reason and hour; one without a scope is not counted.
+    """Count a blocked request by scope, reason and hour, if it has a scope.
 
-    Never in the way: if it cannot be written, the visitor is refused all the same.
+    A database error is logged and not raised: the visitor gets the refusal all the same.
     """
     if not refusal.scope:
         return
@@ -41,7 +41,7 @@ def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -
 
 
 def watch_budget(spent: int | None, now: datetime) -> None:
-    """Tell the site's operator, once a day each, that 50, 80 and 100 % of the budget are spent."""
+    """Send `budget_spent` at 50, 80 and 100 % of ``CALLS_TOTAL``, once a day each."""
     limit = conf.CALLS_TOTAL
     if spent is None or limit is None:
         return
@@ -60,7 +60,7 @@ _told_lock = threading.Lock()
 
 
 def _is_first(share: int, now: datetime) -> bool:
-    """Tell whether nobody, in no process, has told of a share of today's budget."""
+    """Return True if no process has sent the signal for this percentage today."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     with _told_lock:
         if (day, share) in _told:
@@ -74,7 +74,7 @@ def _is_first(share: int, now: datetime) -> bool:
 
 
 def _add(scope: str, reason: str, hour: datetime, example: str) -> int:
-    """Count one in a row; return 1 if it is the first one, else 0."""
+    """Add 1 to a row; return 1 if the row is new, else 0."""
     row = Refusal.objects.filter(scope=scope, reason=reason, hour=hour)
     changes = {"count": F("count") + 1, "example": example}
     if row.update(**changes):
@@ -82,7 +82,7 @@ def _add(scope: str, reason: str, hour: datetime, example: str) -> int:
     try:
         with transaction.atomic(using=router.db_for_write(Refusal)):
             Refusal.objects.create(scope=scope, reason=reason, hour=hour, example=example)
-    except IntegrityError:  # somebody else was faster
+    except IntegrityError:  # another request created it first
         row.update(**changes)
         return 0
     return 1

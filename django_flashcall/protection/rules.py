@@ -1,4 +1,4 @@
-"""The operators' rules: whom to call, whom not, and which channels are stopped."""
+"""Rules: numbers, ranges and countries to allow or deny, and channels to stop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..models import Refusal, Rule
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rules say of a number, read in one query.
+    """The rules that apply to a number.
 
     Attributes:
-        action: of the rule that decides, None where none fits.
-        stopped: channels that place no calls at all.
+        action: the action of the rule that applies, or None.
+        stopped: channels that are stopped.
     """
 
     action: str | None
@@ -26,7 +26,7 @@ class Judgement:
 
 
 def judge(phone: str) -> Judgement:
-    """Read the rules that fit a number in E.164; the longest prefix decides, then its country."""
+    """Find the rules for a number in E.164. The longest prefix wins, then the country."""
     prefixes = [phone[:end] for end in range(2, len(phone) + 1)]
     fitting = Rule.objects.filter(
         Q(prefix__in=prefixes) | Q(country=phones.country(phone)) | ~Q(channel="")
@@ -41,12 +41,12 @@ def judge(phone: str) -> Judgement:
 
 
 def check_allowed(phone: str) -> Judgement:
-    """Refuse a number that must not be called, before anything is spent.
+    """Raise an error if a number must not be called.
 
-    A rule decides alone; without one ``ALLOWED_COUNTRIES`` and ``NUMBER_TYPES`` do.
+    Rules take precedence over ``ALLOWED_COUNTRIES`` and ``NUMBER_TYPES``.
 
     Raises:
-        PhoneNotAllowed: the answer is the same whether or not the site knows the number.
+        PhoneNotAllowed: the same error whether or not the site knows the number.
     """
     judgement = judge(phone)
     denied = judgement.action == Rule.Action.DENY

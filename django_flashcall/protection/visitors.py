@@ -1,4 +1,4 @@
-"""Visitors: whose request it is, by address and by session."""
+"""Identify the visitor of a request by IP address and session."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..conf import conf
 logger = logging.getLogger("django_flashcall")
 
 SESSION_KEY = "django_flashcall"
-"""Where a session keeps the random value that ties verifications to it."""
+"""Key in the session of the random value that its verifications belong to."""
 
 
 class Source(NamedTuple):
-    """Where a request comes from, as the limits count it; empty where it is not known.
+    """The source of a request, as the limits count it; empty if it is not known.
 
     Attributes:
-        network: an IPv4 address, or the /64 that an IPv6 subscriber holds at least (RFC 6177).
-        wide_network: the /48 around it, that a subscriber may hold; empty for IPv4.
+        network: an IPv4 address, or the /64 that an IPv6 subscriber has at least (RFC 6177).
+        wide_network: its /48, which a subscriber can have; empty for IPv4.
     """
 
     network: str = ""
@@ -31,10 +31,10 @@ class Source(NamedTuple):
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """Return the address of the client that made a request, or None where it cannot be known.
+    """Return the IP address of the client, or None if it is not known.
 
-    ``TRUSTED_PROXIES`` says how many entries at the end of ``X-Forwarded-For`` proxies of the site
-    wrote; what stands before them anyone can make up, and is not believed.
+    ``TRUSTED_PROXIES`` is the number of entries at the end of ``X-Forwarded-For`` that the site's
+    own proxies wrote. Entries before them can be forged and are ignored.
     """
     candidates = [request.META.get("REMOTE_ADDR", "")]
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
@@ -51,17 +51,17 @@ def client_ip(request: HttpRequest) -> str | None:
 
 
 def session_value(request: HttpRequest) -> str | None:
-    """Return the value that ties verifications to the session of a request, or None without one."""
+    """Return the value that verifications of this session have, or None."""
     session = getattr(request, "session", None)
     return None if session is None else session.get(SESSION_KEY)
 
 
 def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
-    """Return the value that ties verifications to the session, made where there is none.
+    """Return the value that verifications of this session get; create it if needed.
 
     Args:
         request: a request with a session.
-        anew: make another value, so that what was started before belongs to nobody any more.
+        anew: create a new value, so that nobody can continue the earlier verifications.
     """
     value = None if anew else session_value(request)
     if value is None:
@@ -70,7 +70,7 @@ def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
 
 
 def source(ip: str | None) -> Source:
-    """Return what an address counts as: single IPv6 addresses are free to change."""
+    """Return the source for an IP address. IPv6 is counted by network: addresses change."""
     address = _address(ip or "")
     if address is None:
         return Source()
@@ -84,20 +84,20 @@ _suspected = threading.Event()
 
 
 def _suspect_proxy(remote: str) -> None:
-    """Say once that a proxy of the site seems to be forgotten: all visitors share its address."""
+    """Log once that ``TRUSTED_PROXIES`` seems to be missing."""
     address = _address(remote)
     if address is None or not address.is_private or _suspected.is_set():
         return
     _suspected.set()
     logger.error(
         "X-Forwarded-For comes from the private address %s, but TRUSTED_PROXIES is 0: all visitors "
-        "share the limits of one address. Set it to the number of proxies before the site.",
+        "share the limits of one address. Set it to the number of proxies in front of the site.",
         address,
     )
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address as proxies write it: with a port, in brackets, or IPv4 within IPv6."""
+    """Parse an address in any form that proxies write: with a port, in brackets, IPv4-mapped."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

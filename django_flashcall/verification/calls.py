@@ -210,7 +210,7 @@ def _log(call: Call, error: ProviderError) -> None:
             return
         _troubles[cause] = now
     logger.error(
-        "Calls cannot be placed through backend %r until this is mended: error %s, %s",
+        "Calls cannot be placed through backend %r until this is fixed: error %s, %s",
         call.backend,
         error.code,
         error.description,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
 from typing import Self
 
 from ..conf import conf
@@ -48,17 +47,11 @@ class Slot:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         global _taken
         if self._is_taken:
             with _lock:
                 _taken -= 1
-            self._is_taken = False
 
 
 def _reset() -> None:

@@ -1,4 +1,4 @@
-"""``manage.py flashcall_call +79161234567``: place one real call and print what came of it."""
+"""``manage.py flashcall_call +79161234567``: place a real call and print the outcome."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ POLL_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    help = "Places one real call, which costs money, and prints what the provider said."
+    help = "Places a real call, which costs money, and prints the provider response."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("phone", help="the number, in any way people write it")
-        parser.add_argument("--channel", choices=CHANNELS, help="the site's first if omitted")
-        parser.add_argument("--purpose", help="the site's first if omitted")
+        parser.add_argument("phone", help="the phone number, in any format")
+        parser.add_argument(
+            "--channel", choices=CHANNELS, help="default: the first one in the settings"
+        )
+        parser.add_argument("--purpose", help="default: the first one in the settings")
         parser.add_argument(
             "--wait",
             type=float,
             default=0,
             metavar="SECONDS",
-            help="wait so long for the delivery report, which comes to the running site",
+            help="seconds to wait for the delivery report, which the running site receives",
         )
 
     def handle(
@@ -45,7 +47,7 @@ class Command(BaseCommand):
         def remember(call: Call, **kwargs: Any) -> None:
             asked.append(call)
 
-        # A call that failed has a row too; what was refused before has none.
+        # Failed calls have a row too; refused ones have none.
         for signal in (signals.call_placed, signals.call_failed):
             signal.connect(remember)
         try:
@@ -64,15 +66,15 @@ class Command(BaseCommand):
 
     def _print(self, call: Call) -> None:
         call.refresh_from_db()
-        took = f"{call.took.total_seconds():.2f} s" if call.took else "no answer yet"
+        took = f"{call.took.total_seconds():.2f} s" if call.took else "no response yet"
         lines = {
             "Number": call.phone.masked,
-            "Backend": call.backend or "none: a test number, no call placed",
+            "Backend": call.backend or "none (test number, no call placed)",
             "Status": call.status,
-            "Provider's id": call.provider_id,
-            "Provider's error": "" if call.provider_code is None else str(call.provider_code),
-            "Provider's words": call.provider_message,
-            "Took": took,
+            "Provider ID": call.provider_id,
+            "Provider error": "" if call.provider_code is None else str(call.provider_code),
+            "Provider message": call.provider_message,
+            "Duration": took,
             "Verification": str(call.verification_id),
         }
         for name, value in lines.items():
@@ -90,4 +92,4 @@ class Command(BaseCommand):
                 return
             time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
         if wait:
-            self.stdout.write("No delivery report came in this time.")
+            self.stdout.write("No delivery report arrived in this time.")

@@ -1,4 +1,4 @@
-"""``manage.py flashcall_prune``: delete what is past the retention."""
+"""``manage.py flashcall_prune``: delete rows older than ``RETENTION_DAYS``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ...privacy.retention import outdated, prune
 class Command(BaseCommand):
     help = (
         "Deletes verifications, with their calls, reports, attempts and addresses, and numbers "
-        "that nobody owns, once they are older than RETENTION_DAYS. Run it once a day."
+        "without an owner, if they are older than RETENTION_DAYS. Run it daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-        parser.add_argument("--days", type=int, help="instead of RETENTION_DAYS")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only print what would be deleted"
+        )
+        parser.add_argument("--days", type=int, help="days to keep, instead of RETENTION_DAYS")
 
     def handle(self, *args: Any, dry_run: bool, days: int | None, **options: Any) -> None:
         days = conf.RETENTION_DAYS if days is None else max(0, days)
@@ -28,10 +30,12 @@ class Command(BaseCommand):
         if dry_run:
             for rows in outdated(before):
                 words = rows.model._meta.verbose_name_plural
-                self.stdout.write(f"{rows.count()} {words} older than {days} days would go.")
+                self.stdout.write(
+                    f"{rows.count()} {words} older than {days} days would be deleted."
+                )
             return
         gone = prune(before)
         for label, number in sorted(gone.items()):
             self.stdout.write(f"{number} rows of {label} deleted.")
         if not gone:
-            self.stdout.write(f"Nothing is older than {days} days.")
+            self.stdout.write(f"Nothing to delete: no rows are older than {days} days.")

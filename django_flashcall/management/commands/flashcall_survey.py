@@ -1,4 +1,4 @@
-"""``manage.py flashcall_survey``: look for fraud where the guard only reports."""
+"""``manage.py flashcall_survey``: report suspicious countries and operators."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...protection.fraud_guard import survey
 
 class Command(BaseCommand):
     help = (
-        "Looks for countries and operators whose calls nobody completes, and for a rise of wrong "
-        "codes; sends the signals fraud_suspected and wrong_codes_rise. Run it once an hour."
+        "Looks for countries and operators with many uncompleted calls, and for a rise in wrong "
+        "codes. Sends the signals fraud_suspected and wrong_codes_rise. Run it hourly."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = survey(timezone.now())
         for decision in found:
             self.stdout.write(
-                f"{decision.scope} {decision.value}: {decision.unverified} calls that nobody "
+                f"{decision.scope} {decision.value}: {decision.unverified} calls not "
                 f"completed, {decision.allowed} are usual, {decision.honest} numbers completed."
             )
         if not found:
