@@ -49,7 +49,7 @@ class Window(NamedTuple):
         return Coalesce(Subquery(one.annotate(_number=Count("pk")).values("_number")), 0)
 
     def filled_at(self) -> Subquery:
-        """Return an expression for the time of the row whose leaving makes room in a full window."""
+        """Return an expression for the time of the row that has to leave before there is room."""
         newest = self.rows.order_by("-created_at").values("created_at")
         return Subquery(newest[self.limit - 1 : self.limit])
 
