@@ -105,7 +105,7 @@ def _tiles(figures: statistics.Figures) -> list[tuple[str, str]]:
     failed = total.calls[Call.Status.REJECTED] + total.calls[Call.Status.UNDELIVERED]
     tiles = [
         (_("Calls"), formats.number_format(total.calls.total(), 0, force_grouping=True)),
-        (_("Verified"), _percent(total.share_verified).text),
+        (_("Conversion rate"), _percent(total.share_verified).text),
         (_("Failed calls"), _percent(_part(failed, total.calls.total())).text),
         (_("Median response time"), _milliseconds(total.p50).text),
         (_("95th percentile response time"), _milliseconds(total.p95).text),
