@@ -19,4 +19,4 @@ class LocmemBackend(BaseBackend):
         The provider's identifier contains the reference, so it is unique too.
         """
         outbox.append(request)
-        return Receipt(provider_id=f"locmem-{request.reference}"[:64])
+        return Receipt(provider_id=f"locmem-{request.reference}")

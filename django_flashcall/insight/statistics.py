@@ -71,11 +71,11 @@ class Group:
     """Calls to one operator or country."""
 
     name: str
-    calls: int = 0
-    delivered: int = 0
-    undelivered: int = 0
-    rejected: int = 0
-    cost: Decimal = Decimal(0)
+    calls: int
+    delivered: int
+    undelivered: int
+    rejected: int
+    cost: Decimal
 
 
 @dataclass(slots=True)
@@ -221,12 +221,9 @@ _SUMS: Mapping[str, Any] = {
 
 
 def _grouped(rows: Iterable[tuple[str, Any]]) -> list[Group]:
-    groups: dict[str, Group] = {}
-    for name, row in rows:
-        group = groups.setdefault(name, Group(name))
-        group.calls += row["calls"]
-        group.delivered += row["delivered"]
-        group.undelivered += row["undelivered"]
-        group.rejected += row["rejected"]
-        group.cost += row["cost"] or 0
-    return sorted(groups.values(), key=lambda group: (-group.calls, group.name))
+    names = ("calls", "delivered", "undelivered", "rejected")
+    groups = [
+        Group(name, **{key: row[key] for key in names}, cost=row["cost"] or Decimal(0))
+        for name, row in rows
+    ]
+    return sorted(groups, key=lambda group: (-group.calls, group.name))

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-
 from ..models import Call, Verification
 
 
@@ -86,6 +84,6 @@ def _final_events(verification: Verification) -> list[Event]:
             events.append(Event(None, Kind.FAILED, verification))
         case Verification.State.CANCELLED:
             events.append(Event(None, Kind.CANCELLED, verification))
-        case Verification.EXPIRED if verification.expires_at <= timezone.now():
+        case Verification.EXPIRED:
             events.append(Event(verification.expires_at, Kind.EXPIRED, verification))
     return events
