@@ -34,7 +34,7 @@ LONGEST_RANGE = 9
 """Maximum length of a prefix that is shown in full, plus sign included; longer ones are masked."""
 
 
-TROUBLED = Q(status__in=["rejected", "unknown"])
+FAILED = Q(status__in=["rejected", "unknown"])
 """Calls that failed or have an unknown outcome; few enough for a small index of their own."""
 
 
@@ -269,7 +269,9 @@ class Call(models.Model):
             models.Index(fields=["channel", "-created_at"], name="flashcall_call_channel"),
             models.Index(fields=["error_code", "-created_at"], name="flashcall_call_reason"),
             models.Index(
-                fields=["backend", "-created_at"], condition=TROUBLED, name="flashcall_call_trouble"
+                fields=["backend", "-created_at"],
+                condition=FAILED,
+                name="flashcall_call_trouble",
             ),
             models.Index(
                 fields=["backend", "-created_at"],
@@ -286,7 +288,7 @@ class Call(models.Model):
         return self.reference.hex
 
     @property
-    def took(self) -> timedelta | None:
+    def duration(self) -> timedelta | None:
         """How long the provider took to respond; None if it has not responded."""
         return self.answered_at - self.created_at if self.answered_at else None
 

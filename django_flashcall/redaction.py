@@ -24,23 +24,20 @@ class Secret(str):
         return "'********'"
 
 
-def plain_text(
-    text: object, *, length: int = PROVIDER_TEXT_LENGTH, secrets: Iterable[str] = ()
-) -> str:
+def plain_text(text: object, *, secrets: Iterable[str] = ()) -> str:
     """Return a provider's text as one short line without control characters and secrets.
 
     Args:
         text: the text; anything but a string returns an empty string.
-        length: the maximum length of the result.
         secrets: strings to remove, such as the code or the password: the provider may echo them.
     """
     if not isinstance(text, str):
         return ""
     # Limit the work on a huge text. At ten times the length, a secret at the end of the result
     # is still whole.
-    text = text[: length * 10]
+    text = text[: PROVIDER_TEXT_LENGTH * 10]
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
     # Category C: control, format (also direction overrides), surrogate and private characters.
     text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
-    return re.sub(" +", " ", text).strip()[:length]
+    return re.sub(" +", " ", text).strip()[:PROVIDER_TEXT_LENGTH]

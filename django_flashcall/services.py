@@ -22,15 +22,12 @@ from . import phones, signals
 from .conf import Purpose, conf
 from .delivery.reports import record_report
 from .exceptions import (
-    AlreadyVerified,
     FlashcallError,
     InvalidCode,
     InvalidValue,
     ProviderUnavailable,
     TooManyAttempts,
     TooManyCalls,
-    VerificationCancelled,
-    VerificationExpired,
     VerificationNotFound,
     WrongCode,
 )
@@ -41,7 +38,7 @@ from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import calls, codes, in_flight, tokens
-from .verification.lookup import find, has_verified_phone, phone_of
+from .verification.lookup import FINISHED, find, has_verified_phone, phone_of
 from .verification.tokens import Person, create_user, read_token, redeem, sign_up
 
 __all__ = [
@@ -62,6 +59,8 @@ __all__ = [
     "sign_up",
     "start",
 ]
+
+NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
 
 def start(
@@ -101,11 +100,9 @@ def start(
     with _count_errors(number, source, now):
         stopped = _check_rules(number)
         channel = _choose_channel(channel, config, stopped)
-    # Read before the transaction, so that it begins with a write: on SQLite, a transaction that
-    # has read cannot wait for another one that writes.
-    row = Phone.objects.filter(number=number).first() or Phone(number=number)
-    length = len(test_code) if test_code else config.code_length
-    with _count_errors(number, source, now):
+        # Read before the transaction, so that it begins with a write: on SQLite, a transaction
+        # that has read cannot wait for another one that writes.
+        row = Phone.objects.filter(number=number).first() or Phone(number=number)
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
     with in_flight.Slot() as slot:
@@ -115,7 +112,7 @@ def start(
                 phone=row,
                 purpose=purpose,
                 channel=channel,
-                code_length=length,
+                code_length=len(test_code) if test_code else config.code_length,
                 max_attempts=config.max_attempts,
                 attempts_left=config.max_attempts,
                 calls_left=config.max_calls - 1,
@@ -370,25 +367,14 @@ def _state_error(
         verification.refresh_from_db(from_queryset=_with_phone())
     except Verification.DoesNotExist:
         return VerificationNotFound()  # deleted in the meantime
-    error: FlashcallError
-    match verification.status:
-        case Verification.State.VERIFIED | Verification.State.REDEEMED:
-            error = AlreadyVerified()
-        case Verification.State.CANCELLED:
-            error = VerificationCancelled()
-        case Verification.EXPIRED:
-            verification.erase_codes()
-            error = VerificationExpired()
-        case Verification.State.FAILED:
-            error = TooManyAttempts(
-                retry_after=limits.retry_after(verification.phone, source, timezone.now()),
-                attempts_left=0,
-            )
-        case _:
-            error = TooManyCalls(
-                _("No more calls are available. Enter the code or start again."),
-                retry_after=limits.retry_after(verification.phone, source, timezone.now()),
-            )
+    status = verification.status
+    if status == Verification.EXPIRED:
+        verification.erase_codes()
+    error = FINISHED[status]() if status in FINISHED else TooManyCalls(NO_CALLS_LEFT)
+    if isinstance(error, TooManyAttempts):
+        error.attempts_left = 0
+    if isinstance(error, (TooManyAttempts, TooManyCalls)):
+        error.retry_after = limits.retry_after(verification.phone, source, timezone.now())
     if on_form:
         error.field = None
     return error

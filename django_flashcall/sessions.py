@@ -43,11 +43,6 @@ def keep(request: HttpRequest, verification: Verification, token: str) -> None:
     """
     tokens = request.session.get(_TOKENS, {})
     request.session[_TOKENS] = {**tokens, verification.purpose: str(token)}
-    renew(request, verification)
-
-
-def renew(request: HttpRequest, verification: Verification) -> None:
-    """Change the session's key and value, and tie the verification to the new value."""
     request.session.cycle_key()
     verification.session = visitors.bind_session(request, anew=True)
     verification.save(update_fields=["session"])

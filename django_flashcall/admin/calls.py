@@ -123,7 +123,7 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("duration"))
     def duration(self, call: Call) -> str:
-        return format_duration(call.took)
+        return format_duration(call.duration)
 
     @admin.display(description=_("answered"))
     def answered(self, call: Call) -> str:

@@ -98,7 +98,7 @@ def _lines(calls: Iterable[Call], *, full: bool) -> Iterator[str]:
 def _values(call: Call, *, full: bool) -> tuple[Any, ...]:
     return (
         call.created_at.isoformat(),
-        round(call.took.total_seconds() * 1000) if call.took else "",
+        round(call.duration.total_seconds() * 1000) if call.duration else "",
         call.phone.number if full else call.phone.masked,
         call.verification_id,
         call.reference,

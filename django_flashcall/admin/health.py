@@ -13,7 +13,7 @@ from .base import badge, format_datetime, mask_numbers, may
 from .display import channel_name
 
 
-def told(request: HttpRequest) -> dict[str, Any]:
+def health_context(request: HttpRequest) -> dict[str, Any]:
     """Return the template context of the box; empty if the user may not see calls."""
     if not (may(request, "view_call") or may(request, "change_call")):
         return {}
@@ -31,14 +31,14 @@ def _backend_context(request: HttpRequest, backend: health.Health) -> dict[str, 
         "trouble": backend.trouble,
         "trouble_at": _time(backend.trouble),
         "trouble_message": _message(request, backend.trouble),
-        "to_mend": backend.to_mend,
-        "to_mend_at": _time(backend.to_mend),
-        "to_mend_message": _message(request, backend.to_mend),
+        "needs_attention": backend.needs_attention,
+        "needs_attention_at": _time(backend.needs_attention),
+        "needs_attention_message": _message(request, backend.needs_attention),
     }
 
 
 def _state(backend: health.Health) -> str:
-    if backend.to_mend:
+    if backend.needs_attention:
         return badge("refused", _("needs attention"))
     if backend.success is None:
         return badge("doubt", _("failing")) if backend.trouble else badge("quiet", _("not used"))

@@ -91,7 +91,7 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
             return None
         messages.error(request, str(refusal))
     elif verification is not None:
-        duration = format_duration(verification.newest_call.took)
+        duration = format_duration(verification.newest_call.duration)
         text = _("The provider responded in %(duration)s.") % {"duration": duration}
         messages.success(request, text)
     if verification is not None:

@@ -89,7 +89,7 @@ def _event_context(request: HttpRequest, event: timeline.Event) -> dict[str, Any
         case timeline.Kind.ANSWER:
             message = event.row.provider_message
             context["message"] = message if may(request, "view_number") else mask_numbers(message)
-            context["duration"] = format_duration(event.row.took)
+            context["duration"] = format_duration(event.row.duration)
         case timeline.Kind.REPORT:
             context["outcome"] = display.call_status(event.row.outcome)
             context["reason"] = display.reason(event.row)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from django.db.models import Q, Subquery
 
 from ..conf import conf
-from ..models import TROUBLED, Call, Rule
+from ..models import FAILED, Call, Rule
 
 VISITOR_ERRORS = ("invalid_destination", "duplicate_call")
 """Reasons of rejected calls that depend on the visitor's request, not on the provider."""
@@ -24,13 +24,13 @@ class Health:
         backend: its alias.
         success: the last call that the provider accepted, or None.
         trouble: the last failed call, without failures caused by the visitor's request, or None.
-        to_mend: the last failed call that needs attention, or None if a later call succeeded.
+        needs_attention: the last call that needs attention; None if a later one succeeded.
     """
 
     backend: str
     success: Call | None = None
     trouble: Call | None = None
-    to_mend: Call | None = None
+    needs_attention: Call | None = None
 
 
 def backends() -> list[Health]:
@@ -40,16 +40,16 @@ def backends() -> list[Health]:
         calls = Call.objects.filter(backend=alias).order_by("-created_at").values("pk")
         # Each subquery is one index lookup, and is executed once, not once per row.
         wanted |= Q(pk=Subquery(calls.filter(status__in=ACCEPTED)[:1]))
-        wanted |= Q(pk=Subquery(calls.filter(TROUBLED).exclude(error_code__in=VISITOR_ERRORS)[:1]))
+        wanted |= Q(pk=Subquery(calls.filter(FAILED).exclude(error_code__in=VISITOR_ERRORS)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(must_mend=True)[:1]))
     found = {alias: Health(alias) for alias in conf.BACKENDS}
     for call in Call.objects.filter(wanted).order_by("created_at", "pk"):
         health = found[call.backend]
         if call.status in ACCEPTED:
-            found[call.backend] = replace(health, success=call, to_mend=None)
+            found[call.backend] = replace(health, success=call, needs_attention=None)
         else:
-            to_mend = call if call.must_mend else health.to_mend
-            found[call.backend] = replace(health, trouble=call, to_mend=to_mend)
+            needs_attention = call if call.must_mend else health.needs_attention
+            found[call.backend] = replace(health, trouble=call, needs_attention=needs_attention)
     return list(found.values())
 
 

@@ -84,7 +84,6 @@ class Figures:
 
     Attributes:
         period: ``day`` (by hours), ``week`` or ``month`` (30 days; both by days), up to now.
-        since: the start of the period.
         buckets: its hours or days, including empty ones, oldest first.
         total: the figures of the whole period.
         reasons: `Call.error_code` and number of calls, most frequent first.
@@ -94,7 +93,6 @@ class Figures:
     """
 
     period: str
-    since: datetime
     buckets: list[Bucket]
     total: Bucket
     reasons: list[tuple[str, int]]
@@ -115,7 +113,7 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
     buckets = {start: Bucket(start) for start in starts}
     total = Bucket(starts[0])
     calls = Call.objects.filter(created_at__gte=starts[0], created_at__lte=now).order_by()
-    found = Figures(period, starts[0], [], total, [], [], [])
+    found = Figures(period, [], total, [], [], [])
     trunc = TruncHour if period == "day" else TruncDay
 
     rows: QuerySet[Any, Any] = calls.annotate(bucket=trunc("created_at")).values("bucket")

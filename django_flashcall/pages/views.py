@@ -30,24 +30,13 @@ from ..exceptions import (
     InvalidCode,
     InvalidToken,
     PhoneTaken,
-    TooManyAttempts,
-    VerificationCancelled,
-    VerificationExpired,
 )
 from ..models import Call, Verification
 from ..protection import visitors
+from ..verification.lookup import FINISHED
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
-
-FINISHED: dict[str, type[FlashcallError]] = {
-    "verified": AlreadyVerified,
-    "redeemed": AlreadyVerified,
-    "cancelled": VerificationCancelled,
-    "failed": TooManyAttempts,
-    "expired": VerificationExpired,
-}
-"""Status of a finished verification → the error whose message explains it."""
 
 
 class StartView(FormPage):

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.template.context import Context
 
-from ..admin.health import told
+from ..admin.health import health_context
 
 register = template.Library()
 
@@ -20,4 +20,4 @@ def flashcall_health(context: Context) -> dict[str, Any]:
     ``django_flashcall/admin.css``.
     """
     request = context.get("request")
-    return told(request) if request is not None else {}
+    return health_context(request) if request is not None else {}

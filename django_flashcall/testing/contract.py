@@ -135,7 +135,7 @@ class BackendContract(Steps):
         self._assert_rejected(Situation.TEMPORARY)
 
     @_needs(Situation.MISCONFIGURED)
-    def test_what_the_operator_has_to_mend(self) -> None:
+    def test_misconfiguration_is_reported(self) -> None:
         self._assert_rejected(Situation.MISCONFIGURED)
 
     @_needs(Situation.UNREACHABLE)

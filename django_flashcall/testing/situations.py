@@ -18,17 +18,17 @@ from ..exceptions import (
 class Situation(Enum):
     """How the provider handles all requests from now on; `RECOVERS` changes after the first."""
 
-    ACCEPTED = "takes every call, and places it"
-    NUMBER_REJECTED = "knows no such number"
-    DUPLICATE = "takes the call for a repeat of another, and places none"
-    TEMPORARY = "cannot place calls at the moment, and says so"
+    ACCEPTED = "places every call"
+    NUMBER_REJECTED = "rejects the number"
+    DUPLICATE = "rejects the call as a duplicate"
+    TEMPORARY = "reports that it cannot place calls at the moment"
     MISCONFIGURED = "rejects credentials, account or request"
-    ECHO = "rejects the request with words that repeat all of it: password, code, number"
-    RECOVERS = "cannot place the first call asked for, and takes every later one"
-    UNCERTAIN = "answers with an error that does not say whether the call was placed"
-    LOST = "places the call, and its answer is lost"
-    SENSELESS = "places the call, and answers what makes no sense"
-    UNREACHABLE = "cannot be connected to"
+    ECHO = "rejects the request with an error text that contains the password, code and number"
+    RECOVERS = "fails to place the first call, and places all later ones"
+    UNCERTAIN = "returns an error that does not say whether the call was placed"
+    LOST = "places the call, but its response is lost"
+    SENSELESS = "places the call, but its response is invalid"
+    UNREACHABLE = "refuses connections"
 
 
 REJECTIONS: Mapping[Situation, type[ProviderError]] = {

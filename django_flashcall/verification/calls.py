@@ -227,5 +227,5 @@ def _context(call: Call) -> dict[str, Any]:
         "backend": call.backend,
         "phone": call.phone.masked,
         "outcome": str(call.status),
-        "duration": call.took.total_seconds() if call.took else None,
+        "duration": call.duration.total_seconds() if call.duration else None,
     }

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
-from ..exceptions import VerificationNotFound
+from ..exceptions import (
+    AlreadyVerified,
+    FlashcallError,
+    TooManyAttempts,
+    VerificationCancelled,
+    VerificationExpired,
+    VerificationNotFound,
+)
 from ..models import Call, Phone, Verification
 from .tokens import Person, account_of
+
+FINISHED: Mapping[str, type[FlashcallError]] = {
+    Verification.State.VERIFIED: AlreadyVerified,
+    Verification.State.REDEEMED: AlreadyVerified,
+    Verification.State.CANCELLED: VerificationCancelled,
+    Verification.State.FAILED: TooManyAttempts,
+    Verification.EXPIRED: VerificationExpired,
+}
+"""Status of a finished verification → the error that explains it."""
 
 
 def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:

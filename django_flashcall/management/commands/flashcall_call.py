@@ -66,7 +66,7 @@ class Command(BaseCommand):
 
     def _print(self, call: Call) -> None:
         call.refresh_from_db()
-        took = f"{call.took.total_seconds():.2f} s" if call.took else "no response yet"
+        took = f"{call.duration.total_seconds():.2f} s" if call.duration else "no response yet"
         lines = {
             "Number": call.phone.masked,
             "Backend": call.backend or "none (test number, no call placed)",
