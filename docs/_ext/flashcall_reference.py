@@ -290,24 +290,27 @@ def reach(given: dict[str, Any]) -> dict[str, str]:
     site = attempts * total.number
     addresses = -(-site // value["FAILURES_PER_IP"].number)
     return {
-        "Guesses at one verification": f"{attempts}, whatever is resent: "
-        f"{_chance(attempts, 4)} with four digits, {_chance(attempts, 6)} with six.",
-        "Guesses at one number in a day, whatever happens": f"{daily} on average, because each "
-        f"verification begins with a call and a number has {phone.number} calls a day: "
+        "Guesses at one verification": f"At most {attempts}, however often a call is resent: "
+        f"a chance of {_chance(attempts, 4)} with four digits, {_chance(attempts, 6)} with six.",
+        "Guesses at one number in a day": f"At most {daily} on average, because each "
+        f"verification needs a call and a number gets {phone.number} calls a day: a chance of "
         f"{_chance(daily, 4)} with four digits, {_chance(daily, 6)} with six.",
-        "Guesses at the whole site in a day": f"{site:,}, if the whole budget of "
-        f"{total.number:,} calls is spent on guessing, from {addresses} addresses or more. "
-        f"With four digits at least one is right with {_hit(site, 4)}; with six, {_hit(site, 6)}.",
-        "Calls in a day, whatever happens": f"{total.number:,} ({{confval}}`CALLS_TOTAL`). Times "
-        "what a call costs you: the most that an attack can cost in a day.",
-        "Calls from one address": f"{address.number} in an hour that nobody verifies. The fraud "
-        f"guard stops a fresh address sooner: at {_stopped_at()} calls of a day that nobody "
-        "completes, as soon as they are ten minutes old.",
-        "Calls to one range": f"{value['CALLS_PER_PREFIX'].number} in an hour that nobody "
-        f"verifies; of a fresh range the guard stops calls at {_stopped_at()}, likewise.",
-        "Times that a stranger's phone rings in a day": f"{phone.number} at most, "
-        f"{-(-phone.number // 2)} of them from one address, with {value['COOLDOWN']} seconds or "
-        "more in between.",
+        "Guesses at all numbers in a day": f"At most {site:,}, if all {total.number:,} calls that "
+        f"the site allows are used for guessing, from {addresses} addresses or more. At least "
+        f"one guess is right with a chance of {_hit(site, 4)} with four digits, "
+        f"{_hit(site, 6)} with six.",
+        "Calls of the whole site in a day": f"At most {total.number:,} "
+        "({confval}`CALLS_TOTAL`). An attack can cost you at most this number times the price "
+        "of a call.",
+        "Calls from one address": f"At most {address.number} unverified calls in an hour. The "
+        f"fraud guard stops a new address earlier: after {_stopped_at()} uncompleted calls in a "
+        "day, once these calls are ten minutes old.",
+        "Calls to one range": f"At most {value['CALLS_PER_PREFIX'].number} unverified calls in "
+        f"an hour. For a new range, the fraud guard stops calls after {_stopped_at()} "
+        "uncompleted ones, in the same way.",
+        "Calls to a stranger's phone in a day": f"At most {phone.number}, and at most "
+        f"{-(-phone.number // 2)} of them from one address, at least {value['COOLDOWN']} "
+        "seconds apart.",
     }
 
 
