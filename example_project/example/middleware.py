@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Allow nothing but our own files; Django 6.0 has this as ``SECURE_CSP``."""
+    """Allow only files of this site. In Django 6.0, use ``SECURE_CSP`` instead."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -1,11 +1,11 @@
-"""A site that uses django-flashcall, with the simulator in the provider's place."""
+"""An example site that uses django-flashcall with a simulated provider."""
 
 import os
 from pathlib import Path
 
 BASE_DIR = Path(__file__).parent.parent
 
-SECRET_KEY = "of the demo alone: make your own"
+SECRET_KEY = "for the demo only: generate your own"
 DEBUG = True
 ALLOWED_HOSTS = ["*"]
 
@@ -17,14 +17,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
-    "drf_spectacular",  # the description of the API,
-    "drf_spectacular_sidecar",  # and the page that shows it
+    "drf_spectacular",  # the OpenAPI schema
+    "drf_spectacular_sidecar",  # the files of Swagger UI
     "django_flashcall",
     "example",
-    "virtual_phone",  # of the demo: it shows what the simulated provider "calls"
+    "virtual_phone",  # only for the demo: shows the calls of the simulated provider
 ]
 
-# What this site adds for its phone numbers. `manage.py demo` serves the provider at these URLs.
+# The settings of django-flashcall. `manage.py demo` starts the simulated provider at this URL.
 PROVIDER = os.environ.get("DEMO_PROVIDER", "http://127.0.0.1:8800/")
 FLASHCALL = {
     "BACKENDS": {
@@ -39,8 +39,8 @@ FLASHCALL = {
     },
     "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
     "PURPOSES": {"signup": {}, "change_phone": {}},
-    "DELIVERY_REPORT_SECRETS": ["of-the-demo-alone-make-your-own-secret"],
-    # One visitor tries everything here: keep the defaults of all these on a real site.
+    "DELIVERY_REPORT_SECRETS": ["for-the-demo-only-generate-your-own"],
+    # One person tries everything here, so the limits are loose. On a real site, keep the defaults.
     "COOLDOWN": 10,
     "CALLS_PER_PHONE": "200/day",
     "CALLS_PER_IP": "200/hour",

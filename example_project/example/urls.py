@@ -23,5 +23,5 @@ urlpatterns = [
     path("language/", include("django.conf.urls.i18n")),
     path("favicon.ico", RedirectView.as_view(url=static("example/icon.svg"))),
     path("admin/", admin.site.urls),
-    path("virtual-phone/", include("virtual_phone.urls")),  # of the demo
+    path("virtual-phone/", include("virtual_phone.urls")),  # only for the demo
 ]

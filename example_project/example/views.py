@@ -19,7 +19,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def change_phone(request: HttpRequest) -> HttpResponse:
-    """Verify another number, look at both, and make it the account's."""
+    """Verify another number, show it next to the current one, and save it when confirmed."""
     purpose = "change_phone"
     try:
         verification = sessions.verification(request, purpose=purpose)
@@ -27,7 +27,7 @@ def change_phone(request: HttpRequest) -> HttpResponse:
             phone = sessions.redeem(request, purpose=purpose, user=request.user)
             messages.success(request, _("Your number is now %s.") % phone.number)
             return redirect("profile")
-    except InvalidToken:  # nothing is verified yet
+    except InvalidToken:  # no number is verified yet
         return redirect(
             reverse("django_flashcall:start") + f"?purpose={purpose}&next={request.path}"
         )
@@ -39,12 +39,12 @@ def change_phone(request: HttpRequest) -> HttpResponse:
 
 
 def api(request: HttpRequest) -> HttpResponse:
-    """The way of an app, beside that of the pages."""
+    """Show the API requests that an app sends."""
     return render(request, "example/api.html", {"api": request.build_absolute_uri("/api/")})
 
 
 class Swagger(SpectacularSwaggerSplitView):
-    """Every endpoint, to be tried; Swagger UI writes styles into its page."""
+    """Swagger UI. It uses inline styles, so its CSP allows them."""
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(*args, **kwargs)

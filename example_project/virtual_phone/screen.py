@@ -1,4 +1,4 @@
-"""What the virtual phone shows: the calls of the simulated provider, as people see them."""
+"""The screen of the virtual phone: the latest calls of the simulated provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 FLASH_CALL_RINGS = timedelta(seconds=7)  # a provider hangs up after the second or third ring
-VOICE_CODE_RINGS = timedelta(seconds=25)  # as long as a person may need to pick up
+VOICE_CODE_RINGS = timedelta(seconds=25)  # gives a person time to answer
 CALLS_SHOWN = 5
 
 _without_proxies = build_opener(ProxyHandler({}))
@@ -21,7 +21,7 @@ _without_proxies = build_opener(ProxyHandler({}))
 
 @dataclass(frozen=True)
 class ShownCall:
-    """One call: `caller` and then `code`, which is empty where it is spoken instead."""
+    """A call. The calling number is `caller` and then `code`; a voice call has no `code`."""
 
     id: str
     caller: str
@@ -33,7 +33,7 @@ class ShownCall:
 
     @classmethod
     def read(cls, call: dict[str, Any], now: datetime) -> ShownCall:
-        """Make one of what the simulator tells of a call."""
+        """Create a call from the JSON of the simulator."""
         code = "" if call["voice"] else call["code"]
         age = now - datetime.fromisoformat(call["time"])
         ringing = VOICE_CODE_RINGS if call["voice"] else FLASH_CALL_RINGS
@@ -63,5 +63,5 @@ def screen() -> dict[str, Any]:
 
 
 def _grouped(number: str) -> str:
-    """Write the Russian number that the simulator calls from as a phone does, the code apart."""
+    """Format a Russian calling number, with or without its code, with spaces between groups."""
     return " ".join(filter(None, (number[:2], number[2:5], number[5:8], number[8:])))

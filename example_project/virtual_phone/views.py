@@ -7,5 +7,5 @@ from .screen import screen
 
 @never_cache
 def virtual_phone(request: HttpRequest) -> HttpResponse:
-    """What is on the screen now; the page asks every second."""
+    """Return the current screen; the page requests it every second."""
     return render(request, "virtual_phone/screen.html", screen())

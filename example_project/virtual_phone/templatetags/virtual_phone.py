@@ -9,5 +9,5 @@ register = template.Library()
 
 @register.inclusion_tag("virtual_phone/phone.html")
 def virtual_phone() -> dict[str, Any]:
-    """The phone, beside any page."""
+    """Render the virtual phone, for any page."""
     return screen()

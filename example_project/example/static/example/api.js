@@ -1,4 +1,4 @@
-// Sends the requests of the API's page and carries id and token on to the next one.
+// Sends the requests of the API page, and fills id and token into the next request.
 "use strict";
 (() => {
   const known = {};

@@ -1,4 +1,4 @@
-"""``manage.py demo``: the site and the simulated provider in one process, ready to be tried."""
+"""``manage.py demo``: run the site and the simulated provider in one process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from django_flashcall.simulator import Simulator
 WELCOME = """
 Open this:      {site}
 
-It is a page to sign up by phone, beside a phone that rings. Nobody is called.
+It shows a signup page next to a virtual phone that rings. No real calls are placed.
 
 The API         {site}api/docs/
 The admin       {site}admin/      user: admin   password: admin
-The provider    {provider}   simulated; its latest calls: {provider}calls
+The provider    {provider}   (simulated)   latest calls: {provider}calls
 
-Ctrl-C stops it.
+Press Ctrl-C to stop.
 """
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
     help = "Runs the demo: SQLite, the simulated provider and the site."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="of the site")
+        parser.add_argument("--port", type=int, default=8000, help="port of the site")
 
     def handle(self, *args: Any, **options: Any) -> None:
         site, provider = options["port"], urlsplit(settings.PROVIDER).port or 80
@@ -43,9 +43,9 @@ class Command(BaseCommand):
         users = get_user_model().objects
         if not users.filter(username="admin").exists():
             users.create_superuser("admin", "admin@example.com", "admin")
-        # The virtual phone asks every second: its lines would hide all others.
-        asked = reverse("virtual_phone")
-        logging.getLogger("django.server").addFilter(lambda line: asked not in line.getMessage())
+        # The virtual phone sends a request every second, which would fill the log.
+        phone = reverse("virtual_phone")
+        logging.getLogger("django.server").addFilter(lambda line: phone not in line.getMessage())
         url = f"http://127.0.0.1:{site}"
         secret = settings.FLASHCALL["DELIVERY_REPORT_SECRETS"][0]
         reports = url + reverse("django_flashcall:delivery-report", args=["default", secret])
@@ -58,7 +58,7 @@ class Command(BaseCommand):
 
 
 def refuse_taken(port: int, with_another: str) -> None:
-    """Raise CommandError if somebody listens on a local port already."""
+    """Raise CommandError if a local port is in use."""
     with closing(socket.socket()) as client:
         client.settimeout(1)
         if client.connect_ex(("127.0.0.1", port)) == 0:

@@ -1,4 +1,4 @@
-// The virtual phone: asks every second what is on its screen, rings, hangs up, and reads out.
+// The virtual phone: loads its screen every second, rings, hangs up and speaks voice codes.
 "use strict";
 (() => {
   const phone = document.querySelector(".vp");
@@ -10,7 +10,7 @@
   const idle = [stripTitle.textContent, stripNumber.textContent];
   const one = (selector) => screen.querySelector(selector);
 
-  // What the person did with a call outlives a change of page.
+  // Remember answered and declined calls when the page changes.
   const remembered = (key) => JSON.parse(sessionStorage.getItem(`vp-${key}`) || "[]");
   const remember = (key, call) =>
     sessionStorage.setItem(`vp-${key}`, JSON.stringify([call, ...remembered(key)].slice(0, 50)));
@@ -22,10 +22,10 @@
     parsed.innerHTML = html;
     if (parsed.innerHTML.trim() === shown.trim()) return;
     const [open, coming] = [one(".vp-answer[open]"), parsed.content.querySelector(".vp-call")];
-    if (open && (!coming || coming.dataset.call === one(".vp-call").dataset.call)) return; // on the line
+    if (open && (!coming || coming.dataset.call === one(".vp-call").dataset.call)) return; // the call is answered
     shown = parsed.innerHTML;
     screen.replaceChildren(parsed.content);
-    screen.classList.add("vp-live"); // what comes with a page does not fade in again and again
+    screen.classList.add("vp-live"); // do not repeat the fade-in on every page
     refresh();
   }
 
@@ -41,7 +41,7 @@
     stripNumber.innerHTML = words ? words.innerHTML : idle[1];
     if (call && !remembered("told").includes(call.dataset.call)) {
       remember("told", call.dataset.call);
-      setTimeout(() => (live.textContent = call.dataset.announce), 100); // once the region is known
+      setTimeout(() => (live.textContent = call.dataset.announce), 100); // after screen readers know the live region
     } else if (!call) {
       live.textContent = "";
     }
@@ -88,7 +88,7 @@
       const answer = await fetch(phone.dataset.url);
       if (answer.ok) show(await answer.text());
     } catch {
-      // The site was stopped; it is asked again.
+      // The site is not running; try again in a second.
     }
   }
 
