@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import models
+from django.db import models, router
 from django.db.models import Exists, Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
+from .prepared import Prepared
 
 __all__ = [
     "Attempt",
@@ -80,6 +81,12 @@ class Phone(models.Model):
     def __str__(self) -> str:
         return self.masked
 
+    @classmethod
+    def of(cls, number: str) -> Phone:
+        """Return the row of a number in E.164 format; a new one, not saved, if there is none."""
+        rows = _PHONE.rows(number=number)
+        return _load(cls, iter(rows[0])) if rows else cls(number=number)
+
     @property
     def masked(self) -> str:
         """The number with only its country code and last digits."""
@@ -108,6 +115,9 @@ class Verification(models.Model):
 
     stopped: Collection[str] = ()
     """Channels that a rule stops; empty until `Call.newest` or a service looks them up."""
+
+    is_purpose_redeemed = False
+    """Whether a token of its purpose was ever redeemed; False until `Call.newest` looks it up."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     phone = models.ForeignKey(
@@ -182,6 +192,10 @@ class Verification(models.Model):
         """Delete the code digests of all its calls, because the verification is finished."""
         self.calls.update(code_digest="")
 
+    def record_progress(self, progress: Call.Progress) -> None:
+        """Store on its calls that it was verified or completed, and delete their digests."""
+        self.calls.update(code_digest="", progress=progress)
+
     @property
     def newest_call(self) -> Call:
         """The latest call, cached; `Call.newest` fetches both in one query."""
@@ -220,6 +234,17 @@ class Call(models.Model):
         UNDELIVERED = "undelivered", _("not delivered")
         DELIVERED = "delivered", _("delivered")
 
+    class Progress(models.IntegerChoices):
+        """How far the verification of a call came: the limits and the guard read it here.
+
+        It is completed when its token is redeemed. If no token of its purpose was ever redeemed,
+        the right code completes it.
+        """
+
+        UNVERIFIED = 0
+        VERIFIED = 1
+        COMPLETED = 2
+
     verification = models.ForeignKey(
         Verification, on_delete=models.CASCADE, related_name="calls", verbose_name=_("verification")
     )
@@ -252,6 +277,9 @@ class Call(models.Model):
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
     is_test = models.BooleanField(_("test number"), default=False)
+    progress = models.PositiveSmallIntegerField(
+        choices=Progress.choices, default=Progress.UNVERIFIED, editable=False
+    )
     created_at = models.DateTimeField(_("requested"), default=timezone.now)
     answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
 
@@ -262,7 +290,22 @@ class Call(models.Model):
             models.Index(fields=["phone", "created_at"], name="flashcall_call_phone"),
             models.Index(fields=["prefix", "created_at"], name="flashcall_call_prefix"),
             models.Index(fields=["network", "created_at"], name="flashcall_call_network"),
-            models.Index(fields=["wide_network", "created_at"], name="flashcall_call_wide"),
+            # The limits read no more rows than their own number, however many were verified.
+            models.Index(
+                fields=["network", "created_at"],
+                condition=Q(progress=0),
+                name="flashcall_call_limit_network",
+            ),
+            models.Index(
+                fields=["wide_network", "created_at"],
+                condition=Q(progress=0, wide_network__gt=""),
+                name="flashcall_call_limit_wide",
+            ),
+            models.Index(
+                fields=["prefix", "created_at"],
+                condition=Q(progress=0),
+                name="flashcall_call_limit_prefix",
+            ),
             models.Index(fields=["-created_at"], name="flashcall_call_created"),
             models.Index(fields=["status", "-created_at"], name="flashcall_call_status"),
             models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
@@ -293,29 +336,24 @@ class Call(models.Model):
         return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
-    def newest(
-        cls,
-        verification: uuid.UUID,
-        *,
-        placed: bool = False,
-        beside: Mapping[str, Any] | None = None,
-    ) -> Call | None:
+    def newest(cls, verification: uuid.UUID, *, placed: bool = False) -> Call | None:
         """Return the newest call of a verification, with verification and phone, in one query.
 
         Args:
             verification: the id of the verification.
             placed: skip calls that were certainly not placed.
-            beside: annotations to add to the query, by name.
         """
-        stops = {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
-        calls = cls.objects.annotate(**stops, **(beside or {})).filter(verification=verification)
-        calls = calls.select_related("verification__phone")
-        if placed:
-            calls = calls.exclude(status=cls.Status.REJECTED)
-        call: Call | None = calls.order_by("-pk").first()
-        if call is not None and not placed:
-            call.verification.newest_call = call
-            call.verification.stopped = [n for n in CHANNELS if getattr(call, f"stops_{n}")]
+        rows = _NEWEST.rows(placed, id=verification)
+        if not rows:
+            return None
+        values = iter(rows[0])
+        call: Call
+        call, found, phone = (_load(model, values) for model in (Call, Verification, Phone))
+        call.verification, call.phone, found.phone = found, phone, phone
+        found.is_purpose_redeemed, *stopped = values
+        found.stopped = [name for name, stops in zip(CHANNELS, stopped, strict=True) if stops]
+        if not placed:
+            found.newest_call = call
         return call
 
 
@@ -329,6 +367,8 @@ class Attempt(models.Model):
         verbose_name=_("verification"),
     )
     right = models.BooleanField(_("right"))
+    # Not for the right code, nor in a verification that verified afterwards.
+    counts = models.BooleanField(default=True, editable=False)
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     network = models.CharField(max_length=43, blank=True, editable=False)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
@@ -338,12 +378,39 @@ class Attempt(models.Model):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         indexes: ClassVar = [
-            models.Index(fields=["network", "created_at"], name="flashcall_attempt_network"),
-            models.Index(fields=["wide_network", "created_at"], name="flashcall_attempt_wide"),
+            models.Index(
+                fields=["network", "created_at"],
+                condition=Q(counts=True),
+                name="flashcall_attempt_network",
+            ),
+            models.Index(
+                fields=["wide_network", "created_at"],
+                condition=Q(counts=True, wide_network__gt=""),
+                name="flashcall_attempt_wide",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.verification_id} {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class CallCount(models.Model):
+    """The number of calls of the whole site that began in a slice of time, for ``CALLS_TOTAL``.
+
+    A slice has several rows, so that simultaneous calls do not wait for one of them.
+    """
+
+    begins_at = models.DateTimeField()
+    part = models.PositiveSmallIntegerField()
+    calls = models.IntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["begins_at", "part"], name="flashcall_count_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.begins_at:%Y-%m-%d %H:%M:%S} {self.part}"
 
 
 class DeliveryReport(models.Model):
@@ -522,3 +589,31 @@ class GuardDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_scope_display()} {self.value} {self.day}"
+
+
+def _newest(placed: bool, *, id: Any) -> list[models.QuerySet[Any, Any]]:
+    of_purpose = Verification.objects.filter(
+        purpose=models.OuterRef("verification__purpose"), redeemed_at__isnull=False
+    )
+    flags = {"is_purpose_redeemed": Exists(of_purpose)}
+    flags |= {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
+    calls = Call.objects.annotate(**flags).filter(verification=id)
+    if placed:
+        calls = calls.exclude(status=Call.Status.REJECTED)
+    paths = {"": Call, "verification__": Verification, "verification__phone__": Phone}
+    columns = [
+        f"{path}{field.attname}"
+        for path, model in paths.items()
+        for field in model._meta.concrete_fields
+    ]
+    return [calls.order_by("-pk").values_list(*columns, *flags)[:1]]
+
+
+_NEWEST = Prepared(Call, _newest)
+_PHONE = Prepared(Phone, lambda number: [Phone.objects.filter(number=number).values_list()])
+
+
+def _load(model: type[models.Model], values: Iterator[Any]) -> Any:
+    """Return an instance of a model from the next values of a row."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return model.from_db(router.db_for_write(model), names, [next(values) for _ in names])

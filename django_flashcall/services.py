@@ -102,7 +102,7 @@ def start(
         channel = _choose_channel(channel, config, stopped)
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
-        row = Phone.objects.filter(number=number).first() or Phone(number=number)
+        row = Phone.of(number)
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
     with in_flight.Slot() as slot:
@@ -126,6 +126,7 @@ def start(
             call, code = _queue(verification, channel, source, now)
             if not call.is_test:
                 slot.take()
+            limits.count_call(call)
         refusals.watch_budget(reservation.spent, now)
         calls.place(call, code, reservation.before)
     return verification
@@ -173,6 +174,7 @@ def resend(
                 call, code = _queue(verification, channel, source, now)
                 if not call.is_test:
                     slot.take()
+                limits.count_call(call)
         if not resent:
             raise _state_error(verification, source, on_form=True)
         refusals.watch_budget(reservation.spent, now)
@@ -324,14 +326,15 @@ def _queue(
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
     """Check a code after its attempt was spent, and store the result."""
     now = timezone.now()
-    call = Call.newest(verification.pk, placed=True, beside=limits.failures(source, now))
+    call = Call.newest(verification.pk, placed=True)
     if call is None:  # every call was rejected, so no code is valid
         return False
     fresh, phone = call.verification, call.verification.phone
     # These errors roll the transaction back: the code was not checked, so no attempt is spent.
-    limits.check_failures(call, source, now)
+    limits.check_failures(phone, source, now)
     waits = phone.waits_until is not None and phone.waits_until > now
-    if waits and fresh.attempts_left + 1 < fresh.max_attempts:
+    has_failed = fresh.attempts_left + 1 < fresh.max_attempts
+    if waits and has_failed:
         # The first attempt is still allowed, so that strangers' guesses do not lock the owner out.
         raise TooManyAttempts(
             retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
@@ -340,6 +343,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     Attempt.objects.create(
         verification=verification,
         right=right,
+        counts=not right,
         ip=ip,
         network=source.network,
         wide_network=source.wide_network,
@@ -352,10 +356,16 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         )
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
         Phone.objects.filter(pk=phone.pk).update(failures=0, waits_until=None, verified_at=now)
+        # Where tokens of this purpose are redeemed, the number has yet to do that.
+        completed = not fresh.is_purpose_redeemed
+        progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
+        verification.record_progress(progress)
+        if has_failed:  # those who succeed after all do not count for their address
+            verification.attempts.update(counts=False)
     else:
         limits.count_failure(phone, now)
-    if not verification.is_pending:
-        verification.erase_codes()
+        if not verification.is_pending:
+            verification.erase_codes()
     return right
 
 

@@ -4,12 +4,20 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db.models import Sum
 from django.utils import timezone, translation
 
 from django_flashcall import services, signals
-from django_flashcall.exceptions import TooManyAttempts, TooManyCalls, WrongCode
-from django_flashcall.models import Call, Refusal, Verification
+from django_flashcall.backends import Report
+from django_flashcall.exceptions import (
+    ProviderUnavailable,
+    TooManyAttempts,
+    TooManyCalls,
+    WrongCode,
+)
+from django_flashcall.models import Call, CallCount, Refusal, Verification
 from django_flashcall.protection import refusals
+from django_flashcall.verification import in_flight
 
 from .test_services import wrong
 
@@ -131,9 +139,51 @@ class TestTotal:
         services.check(first, outbox[-1].code)
         services.start(number(1))
         refusal = refused(phone=number(2))
-        assert (refusal.scope, refusal.retry_after) == ("total", 24 * 3600)
+        # The slice of the window that it waits for is an hour wide.
+        assert (refusal.scope, refusal.retry_after) == ("total", 25 * 3600)
         with pytest.raises(TooManyCalls):
             services.resend(Verification.objects.get(phone__number=number(1)))
+
+    def test_it_is_free_again_when_the_slice_has_left_the_window(self, outbox, only, clock):
+        only(CALLS_TOTAL="2/day")
+        services.start(number(0))
+        clock.shift(timedelta(hours=5))
+        services.start(number(1))
+        assert refused(phone=number(2)).retry_after == 20 * 3600
+        clock.shift(timedelta(hours=20))
+        services.start(number(2))
+        assert refused(phone=number(3)).retry_after == 5 * 3600
+
+    def test_rejected_calls_are_given_back(self, provider, only):
+        only(CALLS_TOTAL="1/day")
+        for _ in range(3):
+            with pytest.raises(Exception, match="couldn't call this number"):
+                services.start("+79161239908")
+        services.start(number(1))
+        refused(phone=number(2))
+
+    def test_a_report_shows_that_a_rejected_call_was_placed(self, provider, only):
+        only(CALLS_TOTAL="1/day")
+        with pytest.raises(Exception, match="couldn't call this number"):
+            services.start("+79161239908")
+        report = Report("default", "delivered", reference=Call.objects.get().reference.hex)
+        for _ in range(2):  # the second says nothing new
+            services.record_report(report)
+        assert CallCount.objects.aggregate(calls=Sum("calls")) == {"calls": 1}
+        refused(phone=number(2))
+
+    def test_what_is_rolled_back_is_not_counted(self, outbox, only, monkeypatch):
+        only(CALLS_TOTAL="1/day")
+        monkeypatch.setattr(in_flight, "_taken", 100)
+        with pytest.raises(ProviderUnavailable):
+            services.start(number(0))
+        monkeypatch.setattr(in_flight, "_taken", 0)
+        services.start(number(0))
+
+    def test_calls_forgotten_stay_spent(self, outbox, only):
+        only(CALLS_TOTAL="1/day")
+        services.forget(services.start(number(0)).phone)
+        refused(phone=number(1))
 
     def test_its_shares_are_told_once(self, outbox, only, clock):
         only(CALLS_TOTAL="10/day")
@@ -157,7 +207,7 @@ class TestTotal:
         signals.budget_spent.connect(receiver := lambda share, **kwargs: told.append(share))
         services.start(number(0))
         monkeypatch.setattr(refusals, "_told", set())
-        Call.objects.update(created_at=timezone.now() - timedelta(days=3))
+        CallCount.objects.update(begins_at=timezone.now() - timedelta(days=3))
         services.start(number(1))
         assert told == [50]
         signals.budget_spent.disconnect(receiver)

@@ -13,6 +13,7 @@ from django.db.models import Case, F, Field, Q, Value, When
 from .. import signals
 from ..backends import Report
 from ..models import Call, DeliveryReport
+from ..protection import limits
 
 logger = logging.getLogger("django_flashcall")
 
@@ -49,6 +50,8 @@ def record_report(report: Report) -> Call | None:
         )
         return None
     with transaction.atomic(using=router.db_for_write(Call)):
+        rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
+        was_placed = call.status == Status.REJECTED and rejected.update(status=Status.UNKNOWN)
         _update_call(call, report)
         row = _create_row(call, report)
         call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
@@ -57,6 +60,8 @@ def record_report(report: Report) -> Call | None:
                 partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
                 using=router.db_for_write(Call),
             )
+        if was_placed:
+            limits.count_call(call)
     return call
 
 

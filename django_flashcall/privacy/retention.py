@@ -9,7 +9,7 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ..models import GuardDecision, Phone, Refusal, Rule, Verification
+from ..models import CallCount, GuardDecision, Phone, Refusal, Rule, Verification
 
 BATCH = 500
 """Rows that one transaction deletes, without related rows; small, so that others do not wait."""
@@ -43,6 +43,7 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
             owner=None,
             created_at__lt=before,
         ),
+        CallCount.objects.filter(begins_at__lt=before),
         Refusal.objects.filter(hour__lt=before),
         GuardDecision.objects.filter(created_at__lt=before),
     ]

@@ -21,13 +21,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Case, Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, When
-from django.db.models.functions import TruncDate
+from django.db.models import Count, F, Max, Q, QuerySet, Value
 
 from .. import phones, signals
 from ..conf import conf
 from ..exceptions import TooManyCalls
-from ..models import Attempt, Call, GuardDecision, Phone, Refusal, Verification
+from ..models import Attempt, Call, GuardDecision, Phone, Refusal
+from ..prepared import Prepared
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
@@ -64,7 +64,13 @@ ASK_AGAIN = timedelta(hours=1)
 """The time that refused visitors are told to wait."""
 
 Scope = GuardDecision.Scope
-Key = tuple[int, date, int]
+SAMPLE = 100
+"""Calls to a range or from an address that are judged: the newest of today, and as many of before.
+
+This makes a decision cost the same however popular the range or the address is.
+"""
+
+Key = tuple[int, date, bool]
 """A number, a day, and whether its calls are of the last 24 hours."""
 
 
@@ -161,74 +167,47 @@ def _usual_share(past: Evidence) -> float:
     return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
 
 
-def _weighed(prefix: str, network: str, now: datetime) -> Iterator[Evidence]:
+def _weighed(prefix: str, network: str, now: datetime) -> tuple[Evidence, ...]:
     """Return the evidence of a range before today, today and in all, and of an address today."""
-    in_range = Q(prefix=prefix) if prefix else Q(pk=None)
-    from_address = Q(network=network) if network else Q(pk=None)
-    calls = Call.objects.filter(
-        (in_range & Q(created_at__gt=now - MEMORY)) | (from_address & Q(created_at__gt=now - DAY))
-    ).annotate(in_range=_flag(in_range), from_address=_flag(from_address))
-    evidence: dict[str, Counter[Key]] = {name: Counter() for name in ("range", "address")}
+    values = {"prefix": prefix, "network": network}
+    times = {"since": now - MEMORY, "today": now - DAY, "young": now - PATIENCE}
+    calls: Counter[tuple[str, Key]] = Counter()
     honest: set[Key] = set()
-    for row in by_number_and_day(calls, now, "in_range", "from_address"):
-        key = row["phone_id"], row["day"], row["is_recent"]
-        if row["in_range"]:
-            evidence["range"][key] += row["calls"]
-        if row["from_address"] and row["is_recent"]:
-            evidence["address"][key] += row["calls"]
-        if row["is_honest"]:
-            honest.add(key)
-    past = [key for key in evidence["range"] if not key[2]]
-    today = [key for key in evidence["range"] if key[2]]
-    for name, keys in (
-        ("range", past),
-        ("range", today),
-        ("range", past + today),
-        ("address", list(evidence["address"])),
+    for name, phone, at, progress in _SAMPLE.rows(
+        *(name for name in values if values[name]),
+        **times,
+        **{name: value for name, value in values.items() if value},
     ):
-        weighed = Evidence()
-        for key in keys:
-            weighed.add(key[0], evidence[name][key], honest=key in honest)
-        yield weighed
+        key = phone, at.date(), at > times["today"]
+        completed = progress == Call.Progress.COMPLETED
+        if completed:
+            honest.add(key)
+        if completed or at <= times["young"]:
+            calls[name, key] += 1
+    past, today, whole, address = evidence = tuple(Evidence() for _ in range(4))
+    for (name, key), number in calls.items():
+        for part in (address,) if name == "network" else (today if key[2] else past, whole):
+            part.add(key[0], number, honest=key in honest)
+    return evidence
 
 
-def by_number_and_day(
-    calls: QuerySet[Call], now: datetime, *names: str
-) -> QuerySet[Call, dict[str, Any]]:
-    """Group calls by number and day, with whether the number did what it came for.
-
-    Honest is what was redeemed, where its purpose has ever been redeemed; else what was verified.
-
-    Args:
-        calls: those to weigh; test numbers, rejected calls and very young ones are left out.
-        now: the end of the last day.
-        names: fields of a call to group by as well.
-    """
-    redeemable = Verification.objects.filter(
-        purpose=OuterRef("verification__purpose"), redeemed_at__isnull=False
-    )
-    honest = Q(verification__redeemed_at__isnull=False) | (
-        ~Exists(redeemable) & Q(verification__verified_at__isnull=False)
-    )
-    young = Q(created_at__gt=now - PATIENCE)
-    grouped: QuerySet[Call, dict[str, Any]] = (
-        calls.filter(~young | Q(verification__redeemed_at__isnull=False), is_test=False)
-        .exclude(status=Call.Status.REJECTED)
-        .annotate(
-            day=TruncDate("created_at", tzinfo=UTC),
-            is_recent=_flag(Q(created_at__gt=now - DAY)),
-            honest=_flag(honest),
-        )
-        .order_by()
-        .values("phone_id", "day", "is_recent", *names)
-        .annotate(calls=Count("pk"), is_honest=Max("honest"))
-    )
-    return grouped
+def _sample(
+    *names: str, since: Any, today: Any, young: Any, **values: Any
+) -> list[QuerySet[Any, Any]]:
+    """Return the newest calls of a range and of an address, at most `SAMPLE` of each part."""
+    parts: list[QuerySet[Any, Any]] = []
+    for name in names:
+        calls = Call.objects.filter(is_test=False, **{name: values[name]})
+        calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
+        rows = calls.annotate(of=Value(name)).values_list("of", "phone", "created_at", "progress")
+        if name == "prefix":
+            parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
+        parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
+        parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])
+    return parts
 
 
-def _flag(condition: Q) -> Case:
-    """1 where it holds, else 0: databases take no maximum of truth values."""
-    return Case(When(condition, then=1), default=0, output_field=IntegerField())
+_SAMPLE = Prepared(Call, _sample)
 
 
 def _is_overruled(suspicion: Suspicion, now: datetime) -> bool:
@@ -277,13 +256,17 @@ def survey(now: datetime) -> list[GuardDecision]:
     Returns:
         what was found suspicious.
     """
-    day = Call.objects.filter(created_at__gt=now - DAY)
+    day = Call.objects.filter(created_at__gt=now - DAY, is_test=False)
+    day = day.exclude(status=Call.Status.REJECTED)
+    settled = Q(created_at__lte=now - PATIENCE) | Q(progress=Call.Progress.COMPLETED)
     found = []
     for scope, name in ((Scope.COUNTRY, "country"), (Scope.OPERATOR, "mcc_mnc")):
         by_value: dict[str, Evidence] = {}
-        for row in by_number_and_day(day.exclude(**{name: ""}), now, name).iterator():
+        numbers = day.filter(settled).exclude(**{name: ""}).order_by().values(name, "phone_id")
+        for row in numbers.annotate(calls=Count("pk"), progress=Max("progress")).iterator():
             evidence = by_value.setdefault(row[name], Evidence())
-            evidence.add(row["phone_id"], row["calls"], honest=bool(row["is_honest"]))
+            honest = row["progress"] == Call.Progress.COMPLETED
+            evidence.add(row["phone_id"], row["calls"], honest=honest)
         for value, evidence in by_value.items():
             allowed = evidence.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)
             if evidence.unverified > allowed:

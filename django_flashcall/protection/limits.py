@@ -4,23 +4,27 @@ The row of a number serialises what happens to it: a start takes the cooldown by
 ``UPDATE`` of that row, and counts its windows in the same short transaction, so that any number of
 simultaneous starts sees each other. The wide limits are counted in the same statement; they can be
 overshot by the requests in flight. No limit lives in a cache, none is lost by a rollback.
+
+No statement reads more rows than the limit allows: a window is full if its limit-th newest row
+exists.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Count, F, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
+from ..prepared import Prepared
+from . import budget
 from .visitors import Source
 
 FIRST_WAIT = timedelta(hours=1)
@@ -36,22 +40,31 @@ Scope = Refusal.Scope
 
 
 class Window(NamedTuple):
-    """A sliding window: its scope, limit and length, and the rows that it counts."""
+    """A sliding window over calls or wrong codes.
+
+    Attributes:
+        scope: the limit that it belongs to.
+        limit: the number of rows that fill it.
+        length: how far it reaches back.
+        by: the columns in which its rows have the value of the request.
+    """
 
     scope: Refusal.Scope
     limit: int
     length: timedelta
-    rows: QuerySet[Any]
+    by: tuple[str, ...]
 
-    def used(self) -> Coalesce:
-        """Return an expression for the number of rows in the window."""
-        one = self.rows.order_by().annotate(_one=Value(1)).values("_one")
-        return Coalesce(Subquery(one.annotate(_number=Count("pk")).values("_number")), 0)
 
-    def filled_at(self) -> Subquery:
-        """Return an expression for the time of the row that has to leave before there is room."""
-        newest = self.rows.order_by("-created_at").values("created_at")
-        return Subquery(newest[self.limit - 1 : self.limit])
+class Usage(NamedTuple):
+    """How far the limits are used.
+
+    Attributes:
+        full: the full windows, and for each the time when the next row fits.
+        spent: number of calls counted by ``CALLS_TOTAL``; None without that limit.
+    """
+
+    full: list[tuple[Window, datetime]]
+    spent: int | None = None
 
 
 class Reservation(NamedTuple):
@@ -67,10 +80,10 @@ class Reservation(NamedTuple):
 
 
 def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
-    """Count a call in all limits before it is placed.
+    """Check all limits before a call is placed, and start the cooldown of the number.
 
-    Call it in the transaction that creates the call row. Other calls to the number wait here until
-    that transaction ends.
+    Call it in the transaction that creates the call row, and `count_call` after that. Other calls
+    to the number wait here until that transaction ends.
 
     Args:
         phone: the phone; saved if it is new.
@@ -82,32 +95,43 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
         TooManyCalls: the number is locked, or a limit is reached.
     """
     before = _take_cooldown(phone, source, now)
-    windows = list(_windows(phone, source, now))
-    used = _select(phone, *(window.used() for window in windows))
-    for window, number in zip(windows, used, strict=True):
-        if number >= window.limit:
-            phone.last_called_at = before
-            raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=window.scope)
-    totals = [n for w, n in zip(windows, used, strict=True) if w.scope == Scope.TOTAL]
-    return Reservation(before, totals[0] + 1 if totals else None)
+    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
+    scopes = [window.scope for window, _ in usage.full]
+    if usage.spent is not None and budget.free_at(now, usage.spent):
+        scopes.append(Scope.TOTAL)
+    if scopes:
+        phone.last_called_at = before
+        raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
+    return Reservation(before, None if usage.spent is None else usage.spent + 1)
 
 
-def give_back(phone: Phone, taken_at: datetime, before: datetime | None) -> None:
-    """Undo `reserve` for a call that was not placed.
+def count_call(call: Call) -> None:
+    """Count a call in ``CALLS_TOTAL``, as the last write of the transaction that creates its row.
 
-    This resets the cooldown. The windows do not count rejected calls, except those of the address.
+    The other limits count the row itself.
     """
-    Phone.objects.filter(pk=phone.pk, last_called_at=taken_at).update(last_called_at=before)
-    phone.last_called_at = before
+    budget.count(call.verification_id, call.created_at)
+
+
+def give_back(call: Call, before: datetime | None) -> None:
+    """Undo `reserve` and `count_call` for a call that was not placed.
+
+    The windows do not count rejected calls, except those of the address. Make it the last write of
+    its transaction.
+    """
+    taken = Phone.objects.filter(pk=call.phone_id, last_called_at=call.created_at)
+    taken.update(last_called_at=before)
+    call.phone.last_called_at = before
+    budget.count(call.verification_id, call.created_at, calls=-1)
 
 
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
     """Return the seconds until this source can call the number again, at least 1."""
-    moments = [now, phone.free_at or now]
-    windows = list(_windows(phone, source, now))
-    filled = _select(phone, *(window.filled_at() for window in windows))
-    moments += [at + w.length for w, at in zip(windows, filled, strict=True) if at is not None]
-    return max(1, math.ceil((max(moments) - now).total_seconds()))
+    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
+    ends = [now, phone.free_at or now, *(at for _, at in usage.full)]
+    if usage.spent is not None:
+        ends.append(budget.free_at(now, usage.spent) or now)
+    return max(1, math.ceil((max(ends) - now).total_seconds()))
 
 
 def is_half_used(number: str, source: Source, now: datetime) -> bool:
@@ -118,35 +142,27 @@ def is_half_used(number: str, source: Source, now: datetime) -> bool:
         source: the source of the request.
         now: the moment of the request.
     """
-    windows = _wide_windows(phones.prefix(number), source, now)
-    # No more rows are counted than decide it.
-    return any(w.rows[: w.limit // 2 + 1].count() > w.limit / 2 for w in windows)
+    total = conf.CALLS_TOTAL
+    half = [w._replace(limit=w.limit // 2 + 1) for w in _wide_windows(source)]
+    usage = _usage(half, Phone(number=number), source, now, total)
+    return bool(usage.full) or bool(total and usage.spent and usage.spent > total.number / 2)
 
 
-def failures(source: Source, now: datetime) -> dict[str, Any]:
-    """Return annotations that count the wrong codes of a source, by window."""
-    windows = _failure_windows(source, now)
-    return {f"failures_{place}": window.used() for place, window in enumerate(windows)}
-
-
-def check_failures(call: Call, source: Source, now: datetime) -> None:
+def check_failures(phone: Phone, source: Source, now: datetime) -> None:
     """Raise an error if an address has entered too many wrong codes, over all numbers.
 
     Args:
-        call: a call annotated with `failures`.
+        phone: the number whose code is checked.
         source: the source of the request.
         now: time of the attempt.
 
     Raises:
         TooManyAttempts: ``FAILURES_PER_IP`` is reached.
     """
-    windows = list(_failure_windows(source, now))
-    for place, window in enumerate(windows):
-        if getattr(call, f"failures_{place}") >= window.limit:
-            filled = _select(call.phone, *(window.filled_at() for window in windows))
-            free = [at + w.length for w, at in zip(windows, filled, strict=True) if at]
-            seconds = (max(free, default=now) - now).total_seconds()
-            raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
+    usage = _usage(_failure_windows(source), phone, source, now)
+    if usage.full:
+        seconds = (max(at for _, at in usage.full) - now).total_seconds()
+        raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
 
 
 def count_failure(phone: Phone, now: datetime) -> None:
@@ -204,61 +220,86 @@ def _insert(phone: Phone, now: datetime) -> bool:
     return True
 
 
-def _windows(phone: Phone, source: Source, now: datetime) -> Iterator[Window]:
+def _windows(source: Source) -> Iterator[Window]:
     """Yield the windows that count a call to a number."""
     rate = conf.CALLS_PER_PHONE
-    calls = _placed(rate, now).filter(phone=phone.pk)
-    yield Window(Scope.NUMBER, rate.number, rate.window, calls)
+    yield Window(Scope.NUMBER, rate.number, rate.window, ("phone",))
     if source.network:
         # Half, rounded up, so that one stranger cannot use up the limit of a number.
-        near = calls.filter(network=source.network)
-        yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, near)
-    yield from _wide_windows(phones.prefix(phone.number), source, now)
+        yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, ("phone", "network"))
+    yield from _wide_windows(source)
 
 
-def _wide_windows(prefix: str, source: Source, now: datetime) -> Iterator[Window]:
+def _wide_windows(source: Source) -> Iterator[Window]:
     if rate := conf.CALLS_PER_IP:
-        # Include rejected calls: an address that causes many of them must be stopped.
-        calls = Call.objects.filter(
-            created_at__gt=now - rate.window, verification__verified_at=None
-        )
-        for factor, name, value in _addresses(source):
-            rows = calls.filter(**{name: value})
-            yield Window(Scope.ADDRESS, rate.number * factor, rate.window, rows)
+        for factor, name in _addresses(source):
+            yield Window(Scope.ADDRESS, rate.number * factor, rate.window, (name,))
     if rate := conf.CALLS_PER_PREFIX:
-        rows = _placed(rate, now).filter(prefix=prefix, verification__verified_at=None)
-        yield Window(Scope.PREFIX, rate.number, rate.window, rows)
-    if rate := conf.CALLS_TOTAL:
-        yield Window(Scope.TOTAL, rate.number, rate.window, _placed(rate, now))
+        yield Window(Scope.PREFIX, rate.number, rate.window, ("prefix",))
 
 
-def _failure_windows(source: Source, now: datetime) -> Iterator[Window]:
+def _failure_windows(source: Source) -> Iterator[Window]:
     if rate := conf.FAILURES_PER_IP:
-        wrong = Attempt.objects.filter(
-            right=False, created_at__gt=now - rate.window, verification__verified_at=None
-        )
-        for factor, name, value in _addresses(source):
-            rows = wrong.filter(**{name: value})
-            yield Window(Scope.ADDRESS, rate.number * factor, rate.window, rows)
+        for factor, name in _addresses(source):
+            yield Window(Scope.ADDRESS, rate.number * factor, rate.window, ("attempts", name))
 
 
-def _addresses(source: Source) -> Iterator[tuple[int, str, str]]:
+def _addresses(source: Source) -> Iterator[tuple[int, str]]:
     if source.network:
-        yield 1, "network", source.network
+        yield 1, "network"
     if source.wide_network:
-        yield WIDE_FACTOR, "wide_network", source.wide_network
+        yield WIDE_FACTOR, "wide_network"
 
 
-def _placed(rate: Rate, now: datetime) -> QuerySet[Call]:
-    """Return the calls in a window that were placed or may have been."""
-    calls = Call.objects.filter(created_at__gt=now - rate.window)
-    return calls.exclude(status=Call.Status.REJECTED)
+def _rows(by: tuple[str, ...], since: Any, values: Mapping[str, Any]) -> QuerySet[Any]:
+    """Return the rows in a window."""
+    shared = {name: values[name] for name in by if name != "attempts"}
+    if "attempts" in by:
+        return Attempt.objects.filter(created_at__gt=since, counts=True, **shared)
+    calls = Call.objects.filter(created_at__gt=since, **shared)
+    if "phone" not in by:
+        calls = calls.filter(progress=Call.Progress.UNVERIFIED)
+    # An address that causes many rejected calls must be stopped; the others do not count them.
+    if "phone" in by or "prefix" in by:
+        calls = calls.exclude(status=Call.Status.REJECTED)
+    return calls
 
 
-def _select(phone: Phone, *expressions: Any) -> tuple[Any, ...]:
-    """Evaluate expressions in a single query."""
-    names = {f"_{place}": expression for place, expression in enumerate(expressions)}
-    if not names:
-        return ()
-    rows = Phone.objects.annotate(**names).values_list(*names).filter(pk=phone.pk)
-    return rows.first() or (None,) * len(names)  # deleted in the meantime
+def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
+    """Return a queryset for each window, of the row that has to leave before there is room."""
+    selects: list[QuerySet[Any, Any]] = []
+    for place, (limit, by) in enumerate(windows):
+        rows = _rows(by, values[f"since{place}"], values).order_by("-created_at")
+        row = rows.annotate(place=Value(place), number=Value(0))[limit - 1 : limit]
+        selects.append(row.values_list("place", "number", "created_at"))
+    if since := values.get("spent_since"):
+        spent = budget.spent(since).annotate(place=Value(len(windows)))
+        selects.append(spent.values_list("place", "number", "at"))
+    return selects
+
+
+_USAGE = Prepared(Call, _select)
+
+
+def _usage(
+    windows: Iterable[Window],
+    phone: Phone,
+    source: Source,
+    now: datetime,
+    total: Rate | None = None,
+) -> Usage:
+    """Find the full windows, and what is spent of a ``CALLS_TOTAL``, in a single query."""
+    windows = list(windows)
+    if not windows and total is None:
+        return Usage([])
+    row = {"phone": phone.pk, "prefix": phones.prefix(phone.number), **source._asdict()}
+    values = {name: row[name] for window in windows for name in window.by if name in row}
+    values |= {f"since{place}": now - window.length for place, window in enumerate(windows)}
+    if total is not None:
+        values["spent_since"] = budget.spent_since(total, now)
+    found = _USAGE.rows(*((window.limit, window.by) for window in windows), **values)
+    spent = sum(number for _, number, _ in found)  # the number of a window is 0
+    full = [(windows[place], at) for place, _, at in sorted(found) if place < len(windows)]
+    return Usage(
+        [(window, at + window.length) for window, at in full], None if total is None else spent
+    )

@@ -10,6 +10,7 @@ from django.db.models import Q
 from .. import phones
 from ..exceptions import PhoneNotAllowed
 from ..models import Refusal, Rule
+from ..prepared import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +28,24 @@ class Judgement:
 
 def judge(phone: str) -> Judgement:
     """Find the rules for a number in E.164. The longest prefix wins, then the country."""
-    prefixes = [phone[:end] for end in range(2, len(phone) + 1)]
-    fitting = Rule.objects.filter(
-        Q(prefix__in=prefixes) | Q(country=phones.country(phone)) | ~Q(channel="")
-    )
+    prefixes = {f"prefix{end}": phone[:end] for end in range(2, len(phone) + 1)}
     stopped, found = [], []
-    for rule in fitting:
-        if rule.channel:
-            stopped.append(rule.channel)
+    for action, prefix, channel in _FITTING.rows(country=phones.country(phone), **prefixes):
+        if channel:
+            stopped.append(channel)
         else:
-            found.append((len(rule.prefix), rule.action == Rule.Action.DENY, rule.action))
+            found.append((len(prefix), action == Rule.Action.DENY, action))
     return Judgement(max(found)[2] if found else None, stopped)
+
+
+_FITTING = Prepared(
+    Rule,
+    lambda *, country, **prefixes: [
+        Rule.objects.filter(
+            Q(prefix__in=list(prefixes.values())) | Q(country=country) | ~Q(channel="")
+        ).values_list("action", "prefix", "channel")
+    ],
+)
 
 
 def check_allowed(phone: str) -> Judgement:

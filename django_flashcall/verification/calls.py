@@ -185,13 +185,13 @@ def _refund(call: Call, before: datetime | None) -> None:
         row = Verification.objects.filter(pk=verification.pk)
         row.update(calls_left=F("calls_left") + 1)
         verification.calls_left += 1
-        limits.give_back(call.phone, call.created_at, before)
         first = not verification.calls.exclude(pk=call.pk).exists()
         if first and row.filter(state=Verification.State.PENDING).update(
             state=Verification.State.FAILED
         ):
             verification.state = Verification.State.FAILED
             verification.erase_codes()
+        limits.give_back(call, before)
 
 
 _troubles: dict[tuple[object, ...], float] = {}

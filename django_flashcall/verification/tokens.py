@@ -17,7 +17,7 @@ from django.utils import timezone
 from .. import signals
 from ..conf import conf
 from ..exceptions import InvalidToken, PhoneTaken
-from ..models import Phone, Verification
+from ..models import Call, Phone, Verification
 from ..redaction import Secret
 
 User = TypeVar("User", bound=AbstractBaseUser)
@@ -163,6 +163,7 @@ def _claim(verification: Verification) -> None:
     if not row.update(state=Verification.State.REDEEMED, redeemed_at=now):
         raise InvalidToken
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
+    verification.record_progress(Call.Progress.COMPLETED)
 
 
 def _check_not_taken(phone: Phone, account: Account = None) -> None:

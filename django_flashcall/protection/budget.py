@@ -1,0 +1,93 @@
+"""``CALLS_TOTAL``: count the calls of the whole site in slices of time, and say what is spent.
+
+Counting the rows of the calls would take longer the more calls a site places. A slice is a
+twenty-fourth of the window; the oldest counts as a whole, so that the window is never too short.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, router, transaction
+from django.db.models import F, Max, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from ..conf import Rate, conf
+from ..models import CallCount
+
+SLICES = 24
+"""Slices of a window."""
+
+PARTS = 8
+"""Rows of a slice: so many calls are counted at the same time without waiting for each other."""
+
+
+def spent_since(rate: Rate, now: datetime) -> datetime:
+    """Return the time after which the counted slices begin."""
+    return now - rate.window - rate.window / SLICES
+
+
+def spent(since: Any) -> QuerySet[Any, Any]:
+    """Return a queryset with one row, or none: ``number``, the calls counted, and ``at``.
+
+    Args:
+        since: the time after which the slices begin; see `spent_since`.
+    """
+    counts = CallCount.objects.filter(begins_at__gt=since).order_by().annotate(_one=Value(1))
+    return counts.values("_one").annotate(at=Max("begins_at"), number=Coalesce(Sum("calls"), 0))
+
+
+def free_at(now: datetime, spent: int) -> datetime | None:
+    """Return when the next call fits into ``CALLS_TOTAL``; None if one fits now.
+
+    Args:
+        now: the time of the request.
+        spent: the calls counted by then.
+    """
+    rate = conf.CALLS_TOTAL
+    if rate is None or spent < rate.number:
+        return None
+    counts = CallCount.objects.filter(begins_at__gt=spent_since(rate, now)).values("begins_at")
+    slices = counts.annotate(number=Sum("calls")).order_by("-begins_at")
+    calls = 0
+    for begins_at, number in slices.values_list("begins_at", "number"):
+        calls += number
+        if calls >= rate.number:
+            free: datetime = begins_at + rate.window + rate.window / SLICES
+            return free
+    return None  # a call was counted back in the meantime
+
+
+def count(verification: UUID, at: datetime, *, calls: int = 1) -> None:
+    """Count a call that is placed, or count it back.
+
+    Make it the last write of the transaction that stores the call: others wait for the row.
+
+    Args:
+        verification: the id of its verification, which chooses the row.
+        at: the time of the call.
+        calls: 1, or -1 for a call that was not placed.
+    """
+    rate = conf.CALLS_TOTAL
+    if rate is None:
+        return
+    key = {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
+    row = CallCount.objects.filter(**key)
+    change = {"calls": F("calls") + calls}
+    if row.update(**change):
+        return
+    try:
+        with transaction.atomic(using=router.db_for_write(CallCount)):
+            CallCount.objects.create(**key, calls=calls)
+    except IntegrityError:  # another request created it first
+        row.update(**change)
+
+
+def _slice(rate: Rate, at: datetime) -> datetime:
+    """Return the beginning of the slice that a time belongs to."""
+    width = rate.window / SLICES
+    epoch = datetime(1970, 1, 1, tzinfo=UTC if timezone.is_aware(at) else None)
+    return at - (at - epoch) % width

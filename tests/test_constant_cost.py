@@ -1,0 +1,107 @@
+"""What a start and a check cost does not grow with what the site did before.
+
+On PostgreSQL, which says how many rows a statement read.
+"""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_flashcall import services
+from django_flashcall.models import Attempt, Call, CallCount, Phone, Verification
+from django_flashcall.protection import fraud_guard
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL for its plans"),
+]
+
+IP = "2001:db8:1:1::1"
+NETWORK, WIDE_NETWORK = "2001:db8:1:1::/64", "2001:db8:1::/48"
+PREFIX = "+7916123"
+CALLS = 4_000
+
+
+@pytest.fixture
+def busy(configure):
+    """An address and a range that thousands of people have verified from, today and before."""
+    configure(COOLDOWN=0, CALLS_PER_PHONE="20/day", FAILURES_PER_IP="20/day")
+    now = timezone.now()
+    phones = [Phone(number=f"{PREFIX}{n:04d}") for n in range(CALLS)]
+    Phone.objects.bulk_create(phones)
+    verifications, calls, attempts = [], [], []
+    for n, phone in enumerate(phones):
+        at = now - timedelta(days=n % 2, seconds=n)
+        verification = Verification(
+            phone=phone,
+            purpose="signup",
+            channel="flash_call",
+            state="redeemed",
+            code_length=4,
+            max_attempts=3,
+            attempts_left=1,
+            calls_left=2,
+            created_at=at,
+            expires_at=at + timedelta(minutes=5),
+            verified_at=at,
+            redeemed_at=at,
+        )
+        verifications.append(verification)
+        source = {"network": NETWORK, "wide_network": WIDE_NETWORK, "created_at": at}
+        call = Call(verification=verification, phone=phone, prefix=PREFIX, **source)
+        call.status, call.progress = "delivered", Call.Progress.COMPLETED
+        calls.append(call)
+        attempts.append(Attempt(verification=verification, right=False, counts=False, **source))
+    for rows in (verifications, calls, attempts):
+        type(rows[0]).objects.bulk_create(rows)
+    hours = [now - timedelta(hours=hours) for hours in range(2 * 24)]
+    CallCount.objects.bulk_create(CallCount(begins_at=at, part=1, calls=10) for at in hours)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def rows_read(function, *args, **kwargs):
+    """Run something; return its statements, each with the most rows that a step of it read."""
+    with CaptureQueriesContext(connection) as captured:
+        function(*args, **kwargs)
+    found = []
+    for query in captured:
+        if query["sql"].startswith("SELECT"):
+            with connection.cursor() as cursor:
+                cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query["sql"].replace("%", "%%"))
+                (plans,) = cursor.fetchone()
+            found.append((most_rows(plans[0]["Plan"]), query["sql"]))
+    assert found
+    return found
+
+
+def most_rows(plan):
+    read = plan["Actual Rows"] + sum(
+        rows for name, rows in plan.items() if name.startswith("Rows Removed by")
+    )
+    return max(read * plan["Actual Loops"], *map(most_rows, plan.get("Plans", [])), 0)
+
+
+def test_start_and_resend(outbox, busy):
+    phone = f"{PREFIX}0007"
+    for function, argument in (
+        (services.start, phone),
+        (services.resend, services.start(phone, ip=IP)),
+    ):
+        for rows, sql in rows_read(function, argument, ip=IP):
+            assert rows <= 5 * fraud_guard.SAMPLE, sql
+
+
+def test_check(outbox, busy):
+    verification = services.start(f"{PREFIX}0007", ip=IP)
+    for rows, sql in rows_read(services.check, verification, outbox[-1].code, ip=IP):
+        assert rows <= 20, sql
+
+
+def test_status(outbox, busy):
+    verification = services.start(f"{PREFIX}0007", ip=IP)
+    for rows, sql in rows_read(services.find, verification.pk):
+        assert rows <= 20, sql

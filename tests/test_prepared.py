@@ -1,0 +1,123 @@
+"""Queries that are compiled once: they find what the ORM finds, for every value and thread."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections
+from django.db.models import Value
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_flashcall import services
+from django_flashcall.models import Call, Phone
+from django_flashcall.prepared import Prepared
+
+NUMBERS = [f"+7916123000{n}" for n in range(4)]
+
+
+@pytest.fixture
+def calls(db, outbox):
+    for number in NUMBERS:
+        services.start(number)
+    return list(Call.objects.order_by("pk"))
+
+
+def columns(calls):
+    return calls.order_by("pk").values_list("reference", "created_at", "is_test", "phone__number")
+
+
+BY_ALL = Prepared(
+    Call,
+    lambda *, id, since, number, reference: [
+        columns(
+            Call.objects.filter(
+                pk=id, created_at__gte=since, phone__number=number, reference=reference
+            )
+        )
+    ],
+)
+
+
+def test_values_of_every_type(calls):
+    for call in calls:
+        (row,) = BY_ALL.rows(
+            id=call.pk, since=call.created_at, number=call.phone.number, reference=call.reference
+        )
+        assert row == columns(Call.objects.filter(pk=call.pk)).get()
+    later = call.created_at + timedelta(microseconds=1)
+    values = {"id": call.pk, "number": call.phone.number, "reference": call.reference}
+    assert BY_ALL.rows(since=later, **values) == []
+    assert BY_ALL.rows(since=call.created_at, **{**values, "reference": uuid.uuid4()}) == []
+
+
+def test_it_is_compiled_once(calls):
+    built = []
+
+    def build(number):
+        built.append(number)
+        return [Phone.objects.filter(number=number).values_list("number")]
+
+    query = Prepared(Phone, build)
+    for number in NUMBERS:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert query.rows(number=number) == [(number,)]
+        assert built[0] not in captured[0]["sql"]
+    assert len(built) == 1
+    assert built[0] not in NUMBERS
+
+
+def test_a_value_is_no_part_of_the_query(calls):
+    query = Prepared(Phone, lambda number: [Phone.objects.filter(number=number).values_list("pk")])
+    for hostile in ("' OR ''='", "%s", "%(number)s", "placeholder 0", "\\"):
+        assert query.rows(number=hostile) == []
+
+
+def test_options_make_queries_of_their_own(calls):
+    query = Prepared(
+        Phone,
+        lambda limit, *, since: [
+            Phone.objects.filter(created_at__gt=since).values_list("pk")[:limit]
+        ],
+    )
+    since = timezone.now() - timedelta(hours=1)
+    assert [len(query.rows(limit, since=since)) for limit in (1, 3, 2, 9)] == [1, 3, 2, 4]
+
+
+def test_several_querysets(calls):
+    def build(*, first, last):
+        phones = Phone.objects.order_by("-pk")
+        return [
+            phones.filter(number__lt=last).values_list(Value(1), "number", "created_at")[:2],
+            phones.filter(number=first).values_list(Value(2), "number", "created_at")[:1],
+        ]
+
+    rows = Prepared(Phone, build).rows(first=NUMBERS[0], last=NUMBERS[3])
+    assert [(part, number) for part, number, _ in rows] == [
+        (1, NUMBERS[2]),
+        (1, NUMBERS[1]),
+        (2, NUMBERS[0]),
+    ]
+    assert all(at == Phone.objects.get(number=number).created_at for _, number, at in rows)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_share_it(outbox):
+    for number in NUMBERS:
+        services.start(number)
+    query = Prepared(
+        Phone,
+        lambda number: [Phone.objects.filter(number=number).values_list("number", "created_at")],
+    )
+
+    def find(number):
+        try:
+            return query.rows(number=number)[0][0]
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(find, NUMBERS * 5)) == NUMBERS * 5
