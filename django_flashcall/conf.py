@@ -315,7 +315,9 @@ class FlashcallSettings:
         "unverified calls to a range (a number without its last four digits); `None` = no limit",
     )
     CALLS_TOTAL = Setting(
-        "1000/day", _optional(_rate), "calls of the whole site; `None` = no limit"
+        "1000/day",
+        _optional(_rate),
+        "calls of the whole site, counted in slices of a 24th of the period; `None` = no limit",
     )
     MAX_FAILURES = Setting(
         10,

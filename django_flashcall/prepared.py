@@ -2,6 +2,7 @@
 
 Most of the time of a start goes into building the same queries again and again. A `Prepared` query
 is written with the ORM as usual, is compiled on its first use, and then only gets new values.
+Private.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.utils import timezone
-
-__all__: list[str] = []
 
 
 class Prepared:
