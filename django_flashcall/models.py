@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
-from .prepared import Prepared
+from .prepared import Prepared, PreparedUpdate
 
 __all__ = [
     "Attempt",
@@ -194,7 +194,7 @@ class Verification(models.Model):
 
     def record_progress(self, progress: Call.Progress) -> None:
         """Store on its calls that it was verified or completed, and delete their digests."""
-        self.calls.update(code_digest="", progress=progress)
+        _PROGRESS.execute(progress, verification=self.pk)
 
     @property
     def newest_call(self) -> Call:
@@ -610,6 +610,13 @@ def _newest(placed: bool, *, id: Any) -> list[models.QuerySet[Any, Any]]:
 
 
 _NEWEST = Prepared(Call, _newest)
+_PROGRESS = PreparedUpdate(
+    Call,
+    lambda progress, *, verification: (
+        Call.objects.filter(verification=verification),
+        {"code_digest": "", "progress": progress},
+    ),
+)
 _PHONE = Prepared(Phone, lambda number: [Phone.objects.filter(number=number).values_list()])
 
 

@@ -1,6 +1,6 @@
-"""Queries that the ORM compiles once and that are executed often.
+"""Statements that the ORM compiles once and that are executed often.
 
-Most of the time of a start goes into building the same queries again and again. A `Prepared` query
+Otherwise most of the time of a start goes into building the same queries again. A `Prepared` query
 is written with the ORM as usual, is compiled on its first use, and then only gets new values.
 Private.
 """
@@ -14,8 +14,13 @@ from uuid import UUID
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model, QuerySet
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Model
+from django.db.models.sql import UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
+
+Parameter = str | int | datetime | UUID | None
 
 
 class Prepared:
@@ -28,14 +33,12 @@ class Prepared:
             placeholders must reach the query unchanged: calculate with values before.
     """
 
-    def __init__(self, model: type[Model], build: Callable[..., list[QuerySet[Any, Any]]]) -> None:
+    def __init__(self, model: type[Model], build: Callable[..., Any]) -> None:
         self.model = model
         self.build = build
-        self._compiled: dict[Hashable, _Compiled] = {}
+        self._statements: dict[Hashable, _Statement] = {}
 
-    def rows(
-        self, *options: Hashable, **values: str | int | datetime | UUID
-    ) -> list[tuple[Any, ...]]:
+    def rows(self, *options: Hashable, **values: Parameter) -> list[tuple[Any, ...]]:
         """Execute the query and return its rows.
 
         Args:
@@ -43,34 +46,64 @@ class Prepared:
             values: the values of this execution.
         """
         alias = router.db_for_write(self.model)
-        key = alias, options, *((name, type(value)) for name, value in values.items())
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = self._compiled[key] = _Compiled(alias, self.build, options, values)
-        return compiled.rows(connections[alias], values)
+        return self._statement(alias, options, values).rows(connections[alias], values)
+
+    def _statement(
+        self, alias: str, options: tuple[Hashable, ...], values: dict[str, Parameter]
+    ) -> _Statement:
+        kinds = ((n, type(value) if _has_mark(value) else value) for n, value in values.items())
+        key = alias, options, *kinds
+        if (statement := self._statements.get(key)) is None:
+            marks = {
+                name: _mark(place, value) for place, (name, value) in enumerate(values.items())
+            }
+            compilers = self._compilers(alias, options, marks)
+            statement = self._statements[key] = _Statement(connections[alias], compilers, marks)
+        return statement
+
+    def _compilers(
+        self, alias: str, options: tuple[Hashable, ...], marks: dict[str, Any]
+    ) -> list[SQLCompiler]:
+        return [found.query.get_compiler(alias) for found in self.build(*options, **marks)]
 
 
-class _Compiled:
-    """The text of a query and its parameters. It belongs to no connection: threads share it."""
+class PreparedUpdate(Prepared):
+    """An ``UPDATE``. `build` returns a queryset and the changes, by field."""
+
+    def execute(self, *options: Hashable, **values: Parameter) -> int:
+        """Execute the update and return the number of rows; see `Prepared.rows`."""
+        alias = router.db_for_write(self.model)
+        statement = self._statement(alias, options, values)
+        with connections[alias].cursor() as cursor:
+            statement.execute(cursor, values)
+            return int(cursor.rowcount)
+
+    def _compilers(
+        self, alias: str, options: tuple[Hashable, ...], marks: dict[str, Any]
+    ) -> list[SQLCompiler]:
+        queryset, changes = self.build(*options, **marks)
+        query: UpdateQuery = queryset.query.chain(UpdateQuery)
+        query.add_update_values(changes)
+        return [query.get_compiler(alias)]
+
+
+class _Statement:
+    """The text of a statement and its parameters. Threads share it: it keeps no connection."""
 
     def __init__(
         self,
-        alias: str,
-        build: Callable[..., list[QuerySet[Any, Any]]],
-        options: tuple[Hashable, ...],
-        values: dict[str, Any],
+        connection: BaseDatabaseWrapper,
+        compilers: list[SQLCompiler],
+        marks: dict[str, Any],
     ) -> None:
-        connection = connections[alias]
-        marks = {name: _mark(place, value) for place, (name, value) in enumerate(values.items())}
-        names = {_adapt(mark, connection): name for name, mark in marks.items()}
+        names = {_adapt(mark, connection): name for name, mark in marks.items() if _has_mark(mark)}
         self._parameters: list[tuple[str, Any]] = []
         texts = []
-        for queryset in build(*options, **marks):
-            compiler = queryset.query.get_compiler(alias)
+        for compiler in compilers:
             text, parameters = compiler.as_sql()
             texts.append(text)
             self._parameters += [(names.get(parameter, ""), parameter) for parameter in parameters]
-        self._columns = [column for column, *_ in compiler.select]
+        self._columns = [column for column, *_ in compilers[-1].select or ()]
         # Each in a subquery, because databases differ in what they accept between UNIONs.
         self._sql = " UNION ALL ".join(
             f"SELECT * FROM ({text}) part{place}"  # noqa: S608 - compiled by the ORM
@@ -79,12 +112,15 @@ class _Compiled:
         if len(texts) == 1:
             self._sql = texts[0]
 
-    def rows(self, connection: BaseDatabaseWrapper, values: dict[str, Any]) -> list[Any]:
-        adapted = {name: _adapt(value, connection) for name, value in values.items()}
+    def execute(self, cursor: CursorWrapper, values: dict[str, Parameter]) -> None:
+        adapted = {name: _adapt(value, cursor.db) for name, value in values.items()}
+        cursor.execute(self._sql, [adapted.get(name, value) for name, value in self._parameters])
+
+    def rows(
+        self, connection: BaseDatabaseWrapper, values: dict[str, Parameter]
+    ) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(
-                self._sql, [adapted.get(name, value) for name, value in self._parameters]
-            )
+            self.execute(cursor, values)
             rows = cursor.fetchall()
         for place, column in enumerate(self._columns):
             for convert in (
@@ -107,8 +143,15 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
     return value
 
 
+def _has_mark(value: Parameter) -> bool:
+    """Return False for the few values that become part of the text: None, True and False."""
+    return value is not None and not isinstance(value, bool)
+
+
 def _mark(place: int, value: Any) -> Any:
     """Return a placeholder of the type of a value, which occurs nowhere else."""
+    if not _has_mark(value):
+        return value
     match value:
         case str():
             return f"placeholder {place}"
@@ -117,4 +160,4 @@ def _mark(place: int, value: Any) -> Any:
             return moment if timezone.is_aware(value) else timezone.make_naive(moment, UTC)
         case UUID():
             return UUID(int=2**100 + place)
-    return 2**30 + place
+    return 32_000 + place  # within the range of a small integer, or Django finds nothing

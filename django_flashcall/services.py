@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import router, transaction
 from django.db.models import F, QuerySet
@@ -32,6 +33,7 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Attempt, Call, Phone, Refusal, Verification
+from .prepared import PreparedUpdate
 from .privacy.retention import forget, prune
 from .protection import fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -207,7 +209,7 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     right = False
     source = visitors.source(ip)
     with _count_errors(verification.phone.number, source, now), _durable_transaction():
-        spent = _pending(verification, now).update(attempts_left=F("attempts_left") - 1)
+        spent = _SPEND_ATTEMPT.execute(pk=verification.pk, now=now)
         if spent:
             right = _evaluate(verification, code, ip, source)
     if not spent:
@@ -282,12 +284,19 @@ def _pending(verification: Verification, now: datetime) -> QuerySet[Verification
 
     It has no joins: they would use the old version of a row that another transaction just changed.
     """
+    return _pending_row(verification.pk, now)
+
+
+def _pending_row(pk: Any, now: Any) -> QuerySet[Verification]:
     return Verification.objects.filter(
-        pk=verification.pk,
-        state=Verification.State.PENDING,
-        attempts_left__gt=0,
-        expires_at__gt=now,
+        pk=pk, state=Verification.State.PENDING, attempts_left__gt=0, expires_at__gt=now
     )
+
+
+_SPEND_ATTEMPT = PreparedUpdate(
+    Verification,
+    lambda *, pk, now: (_pending_row(pk, now), {"attempts_left": F("attempts_left") - 1}),
+)
 
 
 def _queue(
@@ -351,11 +360,9 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     )
     verification.attempts_left = fresh.attempts_left
     if right:
-        Verification.objects.filter(pk=verification.pk).update(
-            state=Verification.State.VERIFIED, verified_at=now
-        )
+        _VERIFY.execute(pk=verification.pk, now=now)
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
-        Phone.objects.filter(pk=phone.pk).update(failures=0, waits_until=None, verified_at=now)
+        _VERIFY_PHONE.execute(pk=phone.pk, now=now)
         # Where tokens of this purpose are redeemed, the number has yet to do that.
         completed = not fresh.is_purpose_redeemed
         progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
@@ -367,6 +374,22 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         if not verification.is_pending:
             verification.erase_codes()
     return right
+
+
+_VERIFY = PreparedUpdate(
+    Verification,
+    lambda *, pk, now: (
+        Verification.objects.filter(pk=pk),
+        {"state": Verification.State.VERIFIED, "verified_at": now},
+    ),
+)
+_VERIFY_PHONE = PreparedUpdate(
+    Phone,
+    lambda *, pk, now: (
+        Phone.objects.filter(pk=pk),
+        {"failures": 0, "waits_until": None, "verified_at": now},
+    ),
+)
 
 
 def _state_error(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_flashcall import services
 from django_flashcall.models import Call, Phone
-from django_flashcall.prepared import Prepared
+from django_flashcall.prepared import Prepared, PreparedUpdate
 
 NUMBERS = [f"+7916123000{n}" for n in range(4)]
 
@@ -121,3 +121,24 @@ def test_threads_share_it(outbox):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(find, NUMBERS * 5)) == NUMBERS * 5
+
+
+SET = PreparedUpdate(
+    Call,
+    lambda *, pk, **values: (Call.objects.filter(pk=pk, is_test=False), values),
+)
+
+
+def test_an_update(calls):
+    first, *others = calls
+    at = timezone.now()
+    for values in (
+        {"provider_message": "a", "provider_code": 8, "must_mend": True, "answered_at": at},
+        {"provider_message": "%s", "provider_code": 0, "must_mend": False, "answered_at": None},
+        {"provider_message": "", "provider_code": None, "must_mend": True, "answered_at": at},
+    ):
+        assert SET.execute(pk=first.pk, **values) == 1
+        assert Call.objects.filter(pk=first.pk).values(*values).get() == values
+    assert SET.execute(pk=max(call.pk for call in calls) + 1, provider_message="b") == 0
+    assert list(Call.objects.exclude(pk=first.pk).order_by("pk")) == others
+    assert not Call.objects.exclude(pk=first.pk).exclude(provider_message="").exists()

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from ..conf import Rate, conf
 from ..models import CallCount
+from ..prepared import PreparedUpdate
 
 SLICES = 24
 """Slices of a window."""
@@ -74,16 +75,20 @@ def count(verification: UUID, at: datetime, *, calls: int = 1) -> None:
     rate = conf.CALLS_TOTAL
     if rate is None:
         return
-    key = {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
-    row = CallCount.objects.filter(**key)
-    change = {"calls": F("calls") + calls}
-    if row.update(**change):
+    key: dict[str, Any] = {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
+    if _ADD.execute(calls, **key):
         return
     try:
         with transaction.atomic(using=router.db_for_write(CallCount)):
             CallCount.objects.create(**key, calls=calls)
     except IntegrityError:  # another request created it first
-        row.update(**change)
+        _ADD.execute(calls, **key)
+
+
+_ADD = PreparedUpdate(
+    CallCount,
+    lambda calls, **key: (CallCount.objects.filter(**key), {"calls": F("calls") + calls}),
+)
 
 
 def _slice(rate: Rate, at: datetime) -> datetime:

@@ -23,7 +23,7 @@ from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import Prepared
+from ..prepared import Prepared, PreparedUpdate
 from . import budget
 from .visitors import Source
 
@@ -191,11 +191,8 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
     before = phone.last_called_at
     if phone.pk is None and _insert(phone, now):
         return None
-    free = Q(waits_until=None) | Q(waits_until__lte=now)
-    if cooldown := conf.COOLDOWN:
-        cooled = Q(last_called_at__lte=now - timedelta(seconds=cooldown))
-        free &= Q(last_called_at=None) | cooled
-    if Phone.objects.filter(free, pk=phone.pk).update(last_called_at=now):
+    cooled = now - timedelta(seconds=conf.COOLDOWN)
+    if _TAKE.execute(bool(conf.COOLDOWN), pk=phone.pk, now=now, cooled=cooled):
         phone.last_called_at = now
         return before
     kept = Phone.objects.filter(number=phone.number).first()
@@ -206,6 +203,16 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
     waits = kept.waits_until is not None and kept.waits_until > now
     refusal = TooManyCalls if waits else Cooldown
     raise refusal(retry_after=retry_after(kept, source, now), scope=Scope.NUMBER)
+
+
+def _take(has_cooldown: bool, *, pk: Any, now: Any, cooled: Any) -> tuple[Any, dict[str, Any]]:
+    free = Q(waits_until=None) | Q(waits_until__lte=now)
+    if has_cooldown:
+        free &= Q(last_called_at=None) | Q(last_called_at__lte=cooled)
+    return Phone.objects.filter(free, pk=pk), {"last_called_at": now}
+
+
+_TAKE = PreparedUpdate(Phone, _take)
 
 
 def _insert(phone: Phone, now: datetime) -> bool:

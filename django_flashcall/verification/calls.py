@@ -32,6 +32,7 @@ from ..exceptions import (
     UnknownOutcome,
 )
 from ..models import Call, Verification
+from ..prepared import PreparedUpdate
 from ..protection import limits
 from ..protection.visitors import Source
 from ..redaction import Secret
@@ -164,18 +165,23 @@ def _save_response(call: Call, status: Call.Status, **values: Any) -> None:
     call.status = status
     for name, value in values.items():
         setattr(call, name, value)
-    earlier = {Call.Status.QUEUED, Call.Status.UNKNOWN} - {status}
-    row = Call.objects.filter(pk=call.pk)
+    values["answered_at"] = call.answered_at
     try:
         # Usually no report came first, and one statement is enough.
-        if not row.filter(status__in=earlier).update(
-            status=status, answered_at=call.answered_at, **values
-        ):
-            row.update(answered_at=call.answered_at, **values)
+        if not _ANSWER.execute(status, pk=call.pk, **values):
+            Call.objects.filter(pk=call.pk).update(**values)
             call.refresh_from_db(fields=["status"])
     except (DatabaseError, Call.DoesNotExist):
         # The row says that the call may have been placed, so the visitor can continue.
         logger.exception("The answer of the provider was not stored.", extra=_context(call))
+
+
+def _answer(status: Call.Status, *, pk: Any, **values: Any) -> tuple[Any, dict[str, Any]]:
+    earlier = {Call.Status.QUEUED, Call.Status.UNKNOWN} - {status}
+    return Call.objects.filter(pk=pk, status__in=sorted(earlier)), {**values, "status": status}
+
+
+_ANSWER = PreparedUpdate(Call, _answer)
 
 
 def _refund(call: Call, before: datetime | None) -> None:
