@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
-from .prepared import Prepared, PreparedUpdate
+from .prepared import Parameter, Prepared, PreparedUpdate
 
 __all__ = [
     "Attempt",
@@ -80,12 +81,6 @@ class Phone(models.Model):
 
     def __str__(self) -> str:
         return self.masked
-
-    @classmethod
-    def of(cls, number: str) -> Phone:
-        """Return the row of a number in E.164 format; a new one, not saved, if there is none."""
-        rows = _PHONE.rows(number=number)
-        return _load(cls, iter(rows[0])) if rows else cls(number=number)
 
     @property
     def masked(self) -> str:
@@ -226,6 +221,9 @@ class Verification(models.Model):
 class Call(models.Model):
     """One call requested from a provider."""
 
+    beside: Collection[Any] = ()
+    """Results of the expressions that `Call.newest` evaluated in its query."""
+
     class Status(models.TextChoices):
         QUEUED = "queued", _("queued")
         REJECTED = "rejected", _("rejected")
@@ -336,22 +334,35 @@ class Call(models.Model):
         return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
-    def newest(cls, verification: uuid.UUID, *, placed: bool = False) -> Call | None:
+    def newest(
+        cls,
+        verification: uuid.UUID,
+        *,
+        placed: bool = False,
+        beside: Callable[..., list[Any]] | None = None,
+        options: tuple[Hashable, ...] = (),
+        values: Mapping[str, Parameter] = MappingProxyType({}),
+    ) -> Call | None:
         """Return the newest call of a verification, with verification and phone, in one query.
 
         Args:
             verification: the id of the verification.
             placed: skip calls that were certainly not placed.
+            beside: returns expressions to evaluate in the same query, from the options and values;
+                see `Prepared`. Their results are the call's attribute `beside`.
+            options: its options.
+            values: its values.
         """
-        rows = _NEWEST.rows(placed, id=verification)
+        rows = _NEWEST.rows(placed, beside, options, id=verification, **values)
         if not rows:
             return None
-        values = iter(rows[0])
+        row = iter(rows[0])
         call: Call
-        call, found, phone = (_load(model, values) for model in (Call, Verification, Phone))
+        call, found, phone = (_load(model, row) for model in (Call, Verification, Phone))
         call.verification, call.phone, found.phone = found, phone, phone
-        found.is_purpose_redeemed, *stopped = values
-        found.stopped = [name for name, stops in zip(CHANNELS, stopped, strict=True) if stops]
+        found.is_purpose_redeemed = next(row)
+        found.stopped = [name for name in CHANNELS if next(row)]
+        call.beside = list(row)
         if not placed:
             found.newest_call = call
         return call
@@ -591,13 +602,22 @@ class GuardDecision(models.Model):
         return f"{self.get_scope_display()} {self.value} {self.day}"
 
 
-def _newest(placed: bool, *, id: Any) -> list[models.QuerySet[Any, Any]]:
+def _newest(
+    placed: bool,
+    beside: Callable[..., list[Any]] | None,
+    options: tuple[Hashable, ...],
+    *,
+    id: Any,
+    **values: Any,
+) -> list[models.QuerySet[Any, Any]]:
     of_purpose = Verification.objects.filter(
         purpose=models.OuterRef("verification__purpose"), redeemed_at__isnull=False
     )
-    flags = {"is_purpose_redeemed": Exists(of_purpose)}
-    flags |= {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
-    calls = Call.objects.annotate(**flags).filter(verification=id)
+    extra: dict[str, Any] = {"is_purpose_redeemed": Exists(of_purpose)}
+    extra |= {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
+    expressions = beside(*options, **values) if beside else []
+    extra |= {f"beside{place}": expression for place, expression in enumerate(expressions)}
+    calls = Call.objects.annotate(**extra).filter(verification=id)
     if placed:
         calls = calls.exclude(status=Call.Status.REJECTED)
     paths = {"": Call, "verification__": Verification, "verification__phone__": Phone}
@@ -606,7 +626,7 @@ def _newest(placed: bool, *, id: Any) -> list[models.QuerySet[Any, Any]]:
         for path, model in paths.items()
         for field in model._meta.concrete_fields
     ]
-    return [calls.order_by("-pk").values_list(*columns, *flags)[:1]]
+    return [calls.order_by("-pk").values_list(*columns, *extra)[:1]]
 
 
 _NEWEST = Prepared(Call, _newest)
@@ -617,7 +637,6 @@ _PROGRESS = PreparedUpdate(
         {"code_digest": "", "progress": progress},
     ),
 )
-_PHONE = Prepared(Phone, lambda number: [Phone.objects.filter(number=number).values_list()])
 
 
 def _load(model: type[models.Model], values: Iterator[Any]) -> Any:

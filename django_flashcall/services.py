@@ -100,11 +100,10 @@ def start(
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
-        stopped = _check_rules(number)
-        channel = _choose_channel(channel, config, stopped)
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
-        row = Phone.of(number)
+        row, stopped = _look_up(number)
+        channel = _choose_channel(channel, config, stopped)
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
     with in_flight.Slot() as slot:
@@ -161,7 +160,7 @@ def resend(
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
-        stopped = _check_rules(number)
+        _, stopped = _look_up(number)
         channel = _choose_channel(channel or verification.channel, config, stopped)
         if number not in conf.TEST_NUMBERS:
             fraud_guard.check(verification.phone, source, now, verification.user)
@@ -258,11 +257,17 @@ def _count_errors(number: str, source: Source, now: datetime) -> Iterator[None]:
         raise
 
 
-def _check_rules(number: str) -> Collection[str]:
-    """Raise an error if the number must not be called; return the channels that rules stop."""
+def _look_up(number: str) -> tuple[Phone, Collection[str]]:
+    """Return the row of a number and the channels that rules stop.
+
+    Raises:
+        PhoneNotAllowed: the number must not be called.
+    """
+    judgement = rules.judge(number)
     if number in conf.TEST_NUMBERS:
-        return ()  # test numbers are never called
-    return rules.check_allowed(number).stopped
+        return judgement.phone, ()  # test numbers are never called
+    rules.check_allowed(judgement)
+    return judgement.phone, judgement.stopped
 
 
 def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
@@ -335,12 +340,12 @@ def _queue(
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
     """Check a code after its attempt was spent, and store the result."""
     now = timezone.now()
-    call = Call.newest(verification.pk, placed=True)
+    call = Call.newest(verification.pk, placed=True, **limits.failures(source, now))
     if call is None:  # every call was rejected, so no code is valid
         return False
     fresh, phone = call.verification, call.verification.phone
     # These errors roll the transaction back: the code was not checked, so no attempt is spent.
-    limits.check_failures(phone, source, now)
+    limits.check_failures(call, source, now)
     waits = phone.waits_until is not None and phone.waits_until > now
     has_failed = fresh.attempts_left + 1 < fresh.max_attempts
     if waits and has_failed:

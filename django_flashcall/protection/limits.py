@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Subquery, Value, When
 
 from .. import phones
 from ..conf import Rate, conf
@@ -148,20 +148,31 @@ def is_half_used(number: str, source: Source, now: datetime) -> bool:
     return bool(usage.full) or bool(total and usage.spent and usage.spent > total.number / 2)
 
 
-def check_failures(phone: Phone, source: Source, now: datetime) -> None:
+def failures(source: Source, now: datetime) -> dict[str, Any]:
+    """Return the arguments of `Call.newest` that look up the wrong codes of an address."""
+    windows = list(_failure_windows(source))
+    return {
+        "beside": _failures,
+        "options": tuple((window.limit, window.by) for window in windows),
+        "values": _values(windows, source._asdict(), now),
+    }
+
+
+def check_failures(call: Call, source: Source, now: datetime) -> None:
     """Raise an error if an address has entered too many wrong codes, over all numbers.
 
     Args:
-        phone: the number whose code is checked.
+        call: the result of `Call.newest` with `failures`.
         source: the source of the request.
         now: time of the attempt.
 
     Raises:
         TooManyAttempts: ``FAILURES_PER_IP`` is reached.
     """
-    usage = _usage(_failure_windows(source), phone, source, now)
-    if usage.full:
-        seconds = (max(at for _, at in usage.full) - now).total_seconds()
+    windows = _failure_windows(source)
+    ends = [at + w.length for w, at in zip(windows, call.beside, strict=True) if at is not None]
+    if ends:
+        seconds = (max(ends) - now).total_seconds()
         raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
 
 
@@ -272,12 +283,27 @@ def _rows(by: tuple[str, ...], since: Any, values: Mapping[str, Any]) -> QuerySe
     return calls
 
 
+def _last_row(
+    place: int, window: tuple[int, tuple[str, ...]], values: Mapping[str, Any]
+) -> QuerySet[Any]:
+    """Return a queryset of the row that fills a window, if it is full."""
+    limit, by = window
+    rows = _rows(by, values[f"since{place}"], values)
+    return rows.order_by("-created_at")[limit - 1 : limit]
+
+
+def _failures(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[Any]:
+    return [
+        Subquery(_last_row(place, window, values).values("created_at"))
+        for place, window in enumerate(windows)
+    ]
+
+
 def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
     """Return a queryset for each window, of the row that has to leave before there is room."""
     selects: list[QuerySet[Any, Any]] = []
-    for place, (limit, by) in enumerate(windows):
-        rows = _rows(by, values[f"since{place}"], values).order_by("-created_at")
-        row = rows.annotate(place=Value(place), number=Value(0))[limit - 1 : limit]
+    for place, window in enumerate(windows):
+        row = _last_row(place, window, values).annotate(place=Value(place), number=Value(0))
         selects.append(row.values_list("place", "number", "created_at"))
     if since := values.get("spent_since"):
         spent = budget.spent(since).annotate(place=Value(len(windows)))
@@ -286,6 +312,12 @@ def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QueryS
 
 
 _USAGE = Prepared(Call, _select)
+
+
+def _values(windows: Iterable[Window], row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the values that the queries of windows need."""
+    values = {name: row[name] for window in windows for name in window.by if name in row}
+    return values | {f"since{n}": now - window.length for n, window in enumerate(windows)}
 
 
 def _usage(
@@ -300,8 +332,7 @@ def _usage(
     if not windows and total is None:
         return Usage([])
     row = {"phone": phone.pk, "prefix": phones.prefix(phone.number), **source._asdict()}
-    values = {name: row[name] for window in windows for name in window.by if name in row}
-    values |= {f"since{place}": now - window.length for place, window in enumerate(windows)}
+    values = _values(windows, row, now)
     if total is not None:
         values["spent_since"] = budget.spent_since(total, now)
     found = _USAGE.rows(*((window.limit, window.by) for window in windows), **values)
