@@ -48,7 +48,7 @@ class Channel(models.TextChoices):
 class Phone(models.Model):
     """A phone number, its owner, and the state of its limits."""
 
-    number = models.CharField(_("number"), max_length=16, unique=True)
+    number = models.CharField(_("number"), max_length=16)
     owner = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
@@ -70,6 +70,10 @@ class Phone(models.Model):
             ("view_number", "Can see whole phone numbers"),
             ("block_phone", "Can block phones and end their wait"),
             ("forget_phone", "Can erase what is known of a phone"),
+        ]
+        constraints: ClassVar = [
+            # Not `unique=True`, which adds a second index for LIKE on PostgreSQL.
+            models.UniqueConstraint(fields=["number"], name="flashcall_phone_number"),
         ]
         indexes: ClassVar = [
             models.Index(
@@ -154,10 +158,16 @@ class Verification(models.Model):
         verbose_name = _("verification")
         verbose_name_plural = _("verifications")
         indexes: ClassVar = [
-            models.Index(fields=["-created_at"], name="flashcall_verif_created"),
-            models.Index(fields=["state", "-created_at"], name="flashcall_verif_state"),
-            models.Index(fields=["purpose", "-created_at"], name="flashcall_verif_purpose"),
-            models.Index(fields=["purpose", "redeemed_at"], name="flashcall_verif_redeemed"),
+            # List and statistics of the admin, retention
+            models.Index(fields=["created_at"], name="flashcall_verif_created"),
+            # Whether a token of a purpose was ever redeemed; filter of the admin
+            models.Index(fields=["purpose", "state"], name="flashcall_verif_purpose"),
+            # Filter of the admin, rare values
+            models.Index(
+                fields=["state", "created_at"],
+                condition=Q(state__in=["failed", "cancelled"]),
+                name="flashcall_verif_state",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -260,9 +270,7 @@ class Call(models.Model):
         _("status"), max_length=16, choices=Status.choices, default=Status.QUEUED
     )
     error_code = models.CharField(_("reason"), max_length=32, blank=True)
-    provider_id = models.CharField(
-        _("provider's identifier"), max_length=64, blank=True, db_index=True
-    )
+    provider_id = models.CharField(_("provider's identifier"), max_length=64, blank=True)
     provider_code = models.IntegerField(_("provider's error"), null=True, blank=True)
     provider_message = models.CharField(_("provider message"), max_length=300, blank=True)
     must_mend = models.BooleanField(_("needs attention"), default=False)
@@ -285,10 +293,12 @@ class Call(models.Model):
         verbose_name = _("call")
         verbose_name_plural = _("calls")
         indexes: ClassVar = [
+            # Limits of a number, its page in the admin
             models.Index(fields=["phone", "created_at"], name="flashcall_call_phone"),
+            # Fraud guard
             models.Index(fields=["prefix", "created_at"], name="flashcall_call_prefix"),
             models.Index(fields=["network", "created_at"], name="flashcall_call_network"),
-            # The limits read no more rows than their own number, however many were verified.
+            # Limits, which read no more rows than their own number, however many were verified
             models.Index(
                 fields=["network", "created_at"],
                 condition=Q(progress=0),
@@ -304,18 +314,32 @@ class Call(models.Model):
                 condition=Q(progress=0),
                 name="flashcall_call_limit_prefix",
             ),
-            models.Index(fields=["-created_at"], name="flashcall_call_created"),
-            models.Index(fields=["status", "-created_at"], name="flashcall_call_status"),
-            models.Index(fields=["backend", "-created_at"], name="flashcall_call_backend"),
-            models.Index(fields=["channel", "-created_at"], name="flashcall_call_channel"),
-            models.Index(fields=["error_code", "-created_at"], name="flashcall_call_reason"),
+            # Delivery reports without our identifier, search in the admin
+            models.Index(fields=["provider_id"], name="flashcall_call_provider"),
+            # List and statistics of the admin; common values of its filters
+            models.Index(fields=["created_at"], name="flashcall_call_created"),
+            # Filters of the admin, rare values; provider health
             models.Index(
-                fields=["backend", "-created_at"],
-                condition=FAILED,
-                name="flashcall_call_trouble",
+                fields=["status", "created_at"],
+                condition=~Q(status__in=["delivered", "sent"]),
+                name="flashcall_call_status",
             ),
             models.Index(
-                fields=["backend", "-created_at"],
+                fields=["channel", "created_at"],
+                condition=Q(channel=VOICE_CODE),
+                name="flashcall_call_voice",
+            ),
+            models.Index(
+                fields=["error_code", "created_at"],
+                condition=Q(error_code__gt=""),
+                name="flashcall_call_reason",
+            ),
+            models.Index(fields=["backend", "created_at"], name="flashcall_call_backend"),
+            models.Index(
+                fields=["backend", "created_at"], condition=FAILED, name="flashcall_call_trouble"
+            ),
+            models.Index(
+                fields=["backend", "created_at"],
                 condition=Q(must_mend=True),
                 name="flashcall_call_mend",
             ),
@@ -383,12 +407,15 @@ class Attempt(models.Model):
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     network = models.CharField(max_length=43, blank=True, editable=False)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         indexes: ClassVar = [
+            models.Index(
+                fields=["created_at"], condition=Q(right=False), name="flashcall_attempt_wrong"
+            ),
             models.Index(
                 fields=["network", "created_at"],
                 condition=Q(counts=True),
@@ -611,7 +638,7 @@ def _newest(
     **values: Any,
 ) -> list[models.QuerySet[Any, Any]]:
     of_purpose = Verification.objects.filter(
-        purpose=models.OuterRef("verification__purpose"), redeemed_at__isnull=False
+        purpose=models.OuterRef("verification__purpose"), state=Verification.State.REDEEMED
     )
     extra: dict[str, Any] = {"is_purpose_redeemed": Exists(of_purpose)}
     extra |= {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}

@@ -39,7 +39,7 @@ CALLS = """
 INSERT INTO django_flashcall_call
     (verification_id, phone_id, channel, backend, reference, status, error_code, provider_id,
      provider_code, provider_message, must_mend, mcc_mnc, price, code_digest, prefix, country,
-     network, wide_network, is_test, created_at, answered_at)
+     network, wide_network, is_test, progress, created_at, answered_at)
 SELECT verification.id, phone_id, channel,
        CASE WHEN channel = 'voice_code' THEN 'voice' ELSE 'default' END,
        md5('call' || n)::uuid, status,
@@ -54,7 +54,8 @@ SELECT verification.id, phone_id, channel,
             THEN (ARRAY['25001', '25002', '25020', '25099', '40102'])[1 + n %% 5] ELSE '' END,
        CASE WHEN status = 'delivered' THEN 0.45 END,
        '', left(number, -4), CASE WHEN number LIKE '+7701%%' THEN 'KZ' ELSE 'RU' END,
-       host(ip), '', false, verification.created_at,
+       host(ip), '', false, CASE WHEN state = 'verified' THEN 2 ELSE 0 END,
+       verification.created_at,
        -- Most answers come within a quarter of a second, some take seconds.
        verification.created_at + make_interval(secs => exp(
            -1.4 + 0.6 * sqrt(-2 * ln(random() + 1e-9)) * cos(6.28 * random())))
@@ -76,8 +77,8 @@ FROM django_flashcall_call WHERE status IN ('delivered', 'undelivered')
 
 ATTEMPTS = """
 INSERT INTO django_flashcall_attempt
-    (verification_id, "right", ip, network, wide_network, created_at)
-SELECT id, verified_at IS NOT NULL, ip, host(ip), '', created_at + interval '40 seconds'
+    (verification_id, "right", counts, ip, network, wide_network, created_at)
+SELECT id, verified_at IS NOT NULL, verified_at IS NULL, ip, host(ip), '', created_at + interval '40 seconds'
 FROM django_flashcall_verification
 """
 
