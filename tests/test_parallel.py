@@ -14,6 +14,7 @@ from django.db.models import Sum
 from rest_framework.test import APIClient
 
 from django_flashcall.models import Attempt, Call, CallCount, Phone, Refusal, Verification
+from django_flashcall.protection import budget
 
 from .test_services import wrong
 
@@ -27,6 +28,7 @@ THREADS = 50
 def all_at_once(monkeypatch, configure):
     # The threads are one process: here, none of them is turned away for the others' calls.
     configure(MAX_CALLS_IN_FLIGHT=THREADS)
+    monkeypatch.setattr(budget, "_made", None)  # the tables were emptied
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
 
 

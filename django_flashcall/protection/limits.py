@@ -105,6 +105,11 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
     return Reservation(before, None if usage.spent is None else usage.spent + 1)
 
 
+def prepare(now: datetime) -> None:
+    """Prepare `count_call`, before the transaction begins."""
+    budget.make_rows(now)
+
+
 def count_call(call: Call) -> None:
     """Count a call in ``CALLS_TOTAL``, as the last write of the transaction that creates its row.
 
