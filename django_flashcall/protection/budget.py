@@ -32,7 +32,7 @@ def spent_since(rate: Rate, now: datetime) -> datetime:
 
 
 def spent(since: Any) -> QuerySet[Any, Any]:
-    """Return a queryset with one row, or none: ``number``, the calls counted, and ``at``.
+    """Return a queryset of one row: ``number`` of calls counted, and ``at``, the newest slice.
 
     Args:
         since: the time after which the slices begin; see `spent_since`.
