@@ -381,6 +381,16 @@ class FlashcallSettings:
         "503 `provider_unavailable` at once, and nothing is counted",
     )
 
+    BREAKER_FAILURES = Setting(
+        5,
+        _integer(0),
+        "failures of a backend in a row after which no calls go through it for `BREAKER_WAIT` "
+        "seconds; 0 = never",
+    )
+    BREAKER_WAIT = Setting(
+        30, _integer(1, 3600), "seconds until a single call tries a failed backend again"
+    )
+
     @property
     def given(self) -> Mapping[str, Any]:
         """The value of ``settings.FLASHCALL``."""

@@ -24,6 +24,7 @@ __all__ = [
     "Attempt",
     "Call",
     "Channel",
+    "CircuitBreaker",
     "DeliveryReport",
     "GuardDecision",
     "Phone",
@@ -392,6 +393,26 @@ class Call(models.Model):
         return call
 
 
+class CircuitBreaker(models.Model):
+    """The failures in a row of a backend, and how long no calls go through it."""
+
+    backend = models.CharField(_("backend"), max_length=64)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    reason = models.CharField(_("reason"), max_length=300, blank=True)
+    opened_at = models.DateTimeField(_("paused since"), null=True, blank=True)
+    next_try_at = models.DateTimeField(_("next attempt"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("circuit breaker")
+        verbose_name_plural = _("circuit breakers")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["backend"], name="flashcall_breaker_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.backend
+
+
 class Attempt(models.Model):
     """One checked code: when, and whether it was right. The code itself is not stored."""
 
@@ -568,6 +589,7 @@ class Refusal(models.Model):
         GUARD = "guard", _("fraud guard")
         CHANNEL = "channel", _("stopped channel")
         IN_FLIGHT = "in_flight", _("calls in progress")
+        BREAKER = "breaker", _("paused backend")
 
     scope = models.CharField(_("limit"), max_length=16, choices=Scope.choices)
     reason = models.CharField(_("reason"), max_length=32)

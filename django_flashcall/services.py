@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +40,7 @@ from .protection import fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .verification import calls, codes, in_flight, tokens
+from .verification import breaker, calls, codes, in_flight, tokens
 from .verification.lookup import FINISHED, find, has_verified_phone, phone_of
 from .verification.tokens import Person, create_user, read_token, redeem, sign_up
 
@@ -102,16 +103,18 @@ def start(
     with _count_errors(number, source, now):
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
-        row, stopped = _look_up(number)
-        channel = _choose_channel(channel, config, stopped)
+        found = _look_up(number)
+        channel = _choose_channel(channel, config, found.stopped)
+        failing = found.breakers.get(_backend(channel))
         if test_code is None:
-            fraud_guard.check(row, source, now, tokens.account_of(user))
+            breaker.check(failing, now)
+            fraud_guard.check(found.phone, source, now, tokens.account_of(user))
         limits.prepare(now)
     with in_flight.Slot() as slot:
         with _count_errors(number, source, now), _durable_transaction():
-            reservation = limits.reserve(row, source, now)
+            reservation = limits.reserve(found.phone, source, now)
             verification = Verification.objects.create(
-                phone=row,
+                phone=found.phone,
                 purpose=purpose,
                 channel=channel,
                 code_length=len(test_code) if test_code else config.code_length,
@@ -124,13 +127,14 @@ def start(
                 created_at=now,
                 expires_at=now + timedelta(seconds=config.code_ttl),
             )
-            verification.stopped = stopped
+            verification.stopped = found.stopped
             call, code = _queue(verification, channel, source, now)
             if not call.is_test:
                 slot.take()
+                breaker.take(failing, now)
             limits.count_call(call)
         refusals.watch_budget(reservation.spent, now)
-        calls.place(call, code, reservation.before)
+        calls.place(call, code, reservation.before, failing)
     return verification
 
 
@@ -161,9 +165,11 @@ def resend(
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
-        _, stopped = _look_up(number)
-        channel = _choose_channel(channel or verification.channel, config, stopped)
+        found = _look_up(number)
+        channel = _choose_channel(channel or verification.channel, config, found.stopped)
+        failing = found.breakers.get(_backend(channel))
         if number not in conf.TEST_NUMBERS:
+            breaker.check(failing, now)
             fraud_guard.check(verification.phone, source, now, verification.user)
         limits.prepare(now)
     with in_flight.Slot() as slot:
@@ -172,16 +178,17 @@ def resend(
             resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
             if resent:
                 verification.refresh_from_db(from_queryset=_with_phone())
-                verification.stopped = stopped
+                verification.stopped = found.stopped
                 reservation = limits.reserve(verification.phone, source, now)
                 call, code = _queue(verification, channel, source, now)
                 if not call.is_test:
                     slot.take()
+                    breaker.take(failing, now)
                 limits.count_call(call)
         if not resent:
             raise _state_error(verification, source, on_form=True)
         refusals.watch_budget(reservation.spent, now)
-        calls.place(call, code, reservation.before)
+        calls.place(call, code, reservation.before, failing)
     return verification
 
 
@@ -259,17 +266,17 @@ def _count_errors(number: str, source: Source, now: datetime) -> Iterator[None]:
         raise
 
 
-def _look_up(number: str) -> tuple[Phone, Collection[str]]:
-    """Return the row of a number and the channels that rules stop.
+def _look_up(number: str) -> rules.Judgement:
+    """Return what is stored that decides about a call.
 
     Raises:
         PhoneNotAllowed: the number must not be called.
     """
     judgement = rules.judge(number)
     if number in conf.TEST_NUMBERS:
-        return judgement.phone, ()  # test numbers are never called
+        return replace(judgement, stopped=())  # test numbers are never called
     rules.check_allowed(judgement)
-    return judgement.phone, judgement.stopped
+    return judgement
 
 
 def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
@@ -280,6 +287,10 @@ def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]
     if not working or (name is not None and name not in working):
         raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)
     return name or working[0]
+
+
+def _backend(channel: str) -> str:
+    return conf.CHANNELS[channel][0]
 
 
 def _with_phone() -> QuerySet[Verification]:
@@ -315,7 +326,7 @@ def _queue(
     """
     number = verification.phone.number
     test_code = conf.TEST_NUMBERS.get(number)
-    alias = "" if test_code else conf.CHANNELS[channel][0]
+    alias = "" if test_code else _backend(channel)
     if test_code:
         code = Secret(test_code)
     elif calls.chooses_code(alias):

@@ -6,6 +6,8 @@ Errors in receivers are logged and undo nothing. No signal contains a code.
 from django.dispatch import Signal
 
 __all__ = [
+    "backend_paused",
+    "backend_resumed",
     "budget_spent",
     "call_failed",
     "call_placed",
@@ -28,6 +30,14 @@ provider_trouble = Signal()
 
 Sent and logged at most once in ten minutes per cause. ``sender`` is `Call`, ``call`` the row,
 ``error`` the `exceptions.Misconfigured`."""
+
+backend_paused = Signal()
+"""``BREAKER_FAILURES`` calls in a row failed: no calls go through this backend for a while.
+
+``sender`` is `CircuitBreaker`, ``breaker`` the row with the reason and the time of the next try."""
+
+backend_resumed = Signal()
+"""A call went through a paused backend, or somebody resumed it. ``breaker`` is the row."""
 
 budget_spent = Signal()
 """50, 80 or 100 % of ``CALLS_TOTAL`` are used. Each level is sent once a day.

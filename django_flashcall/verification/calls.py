@@ -31,12 +31,12 @@ from ..exceptions import (
     ProviderUnavailable,
     UnknownOutcome,
 )
-from ..models import Call, Verification
+from ..models import Call, CircuitBreaker, Verification
 from ..prepared import PreparedUpdate
 from ..protection import limits
 from ..protection.visitors import Source
 from ..redaction import Secret
-from . import codes
+from . import breaker, codes
 
 logger = logging.getLogger("django_flashcall")
 
@@ -44,13 +44,16 @@ TROUBLE_LOGGED_EVERY = 600
 """Minimum seconds between two log messages about the same problem with a backend."""
 
 
-def place(call: Call, code: Secret, before: datetime | None) -> None:
+def place(
+    call: Call, code: Secret, before: datetime | None, failing: CircuitBreaker | None = None
+) -> None:
     """Ask the provider for a call, store its response, and raise the error for the visitor.
 
     Args:
         call: the committed row of the call.
         code: the code of the call; empty if the provider chooses it.
         before: the value from `limits.reserve`, restored if the call is rejected.
+        failing: the circuit breaker of the backend, if it failed last.
 
     Raises:
         InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed. An unknown outcome
@@ -81,10 +84,12 @@ def place(call: Call, code: Secret, before: datetime | None) -> None:
             error = _save_chosen_code(call, receipt)
     if error is None:
         _save_response(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        breaker.record(call.backend, None, failing)
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
     else:
         refusal = _save_error(call, error, before)
+        breaker.record(call.backend, error, failing)
         error = None  # a traceback would show it, and it refers to this frame
         if refusal is not None:
             raise refusal

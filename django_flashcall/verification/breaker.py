@@ -1,0 +1,122 @@
+"""Leave a backend alone for a while after several failures in a row.
+
+Visitors then get an answer at once instead of waiting for a provider that does not respond, and the
+provider can recover. The state is in the database, so that all processes know it. The pattern is
+the circuit breaker of Nygard, *Release It!*.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, IntegrityError, router, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from .. import signals
+from ..conf import conf
+from ..exceptions import (
+    Misconfigured,
+    ProviderError,
+    ProviderUnavailable,
+    TemporaryFailure,
+    UnknownOutcome,
+)
+from ..models import CircuitBreaker, Refusal
+
+logger = logging.getLogger("django_flashcall")
+
+
+def check(breaker: CircuitBreaker | None, now: datetime) -> None:
+    """Raise an error if no call may go through a backend now.
+
+    Args:
+        breaker: the breaker of the backend, if it failed last.
+        now: time of the call.
+
+    Raises:
+        ProviderUnavailable: the backend is paused; `retry_after` says until when.
+    """
+    if breaker is None or breaker.next_try_at is None or not conf.BREAKER_FAILURES:
+        return
+    seconds = (breaker.next_try_at - now).total_seconds()
+    if seconds > 0:
+        raise ProviderUnavailable(retry_after=math.ceil(seconds), scope=Refusal.Scope.BREAKER)
+
+
+def take(breaker: CircuitBreaker | None, now: datetime) -> None:
+    """Take the one attempt that a paused backend gets when its wait is over.
+
+    Call it in the transaction that queues the call, so that a rollback gives the attempt back.
+
+    Raises:
+        ProviderUnavailable: another request took it.
+    """
+    if breaker is None or breaker.next_try_at is None or not conf.BREAKER_FAILURES:
+        return
+    row = CircuitBreaker.objects.filter(backend=breaker.backend, next_try_at=breaker.next_try_at)
+    if not row.update(next_try_at=now + timedelta(seconds=conf.BREAKER_WAIT)):
+        raise ProviderUnavailable(retry_after=conf.BREAKER_WAIT, scope=Refusal.Scope.BREAKER)
+
+
+def record(alias: str, error: ProviderError | None, breaker: CircuitBreaker | None) -> None:
+    """Count the outcome of a call.
+
+    A failure is an error of the provider or a lost response. Errors in the request of the visitor
+    show that the provider works. Errors that need attention say neither: they come at once, and
+    waiting does not help.
+
+    Args:
+        alias: the backend.
+        error: the error of the call; None if it was placed.
+        breaker: the breaker of the backend when the call began, if it had failed before.
+    """
+    try:
+        if isinstance(error, (TemporaryFailure, UnknownOutcome)):
+            _count_failure(alias, error)
+        elif breaker is not None and not isinstance(error, Misconfigured):
+            resume(alias)
+    except DatabaseError:
+        logger.exception("The outcome of a call was not counted for backend %r.", alias)
+
+
+def resume(alias: str) -> bool:
+    """Let calls go through a backend again; return False if it had not failed."""
+    row = CircuitBreaker.objects.filter(backend=alias, failures__gt=0).first()
+    if row is None:
+        return False
+    row.failures, row.opened_at, row.next_try_at, was_paused = 0, None, None, row.opened_at
+    row.save(update_fields=["failures", "opened_at", "next_try_at"])
+    if was_paused:
+        logger.warning("Calls go through backend %r again.", alias)
+        signals.backend_resumed.send_robust(CircuitBreaker, breaker=row)
+    return True
+
+
+def _count_failure(alias: str, error: ProviderError) -> None:
+    if not conf.BREAKER_FAILURES:
+        return
+    now = timezone.now()
+    change = {"failures": F("failures") + 1, "reason": error.description}
+    row = CircuitBreaker.objects.filter(backend=alias)
+    if not row.update(**change):
+        try:
+            with transaction.atomic(using=router.db_for_write(CircuitBreaker)):
+                CircuitBreaker.objects.create(backend=alias, failures=1, reason=error.description)
+        except IntegrityError:  # another request created it first
+            row.update(**change)
+    failed = row.filter(failures__gte=conf.BREAKER_FAILURES)
+    next_try_at = now + timedelta(seconds=conf.BREAKER_WAIT)
+    if failed.filter(opened_at=None).update(opened_at=now, next_try_at=next_try_at):
+        logger.error(
+            "%d calls in a row failed: no calls go through backend %r for %d s: %s",
+            conf.BREAKER_FAILURES,
+            alias,
+            conf.BREAKER_WAIT,
+            error.description,
+        )
+        signals.backend_paused.send_robust(CircuitBreaker, breaker=row.get())
+    else:
+        failed.update(next_try_at=next_try_at)
