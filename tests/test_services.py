@@ -502,7 +502,9 @@ def test_who_may_see_a_verification(outbox, configure, users):
     anyones = services.start(NUMBER)
     anns = services.start(NUMBER, user=ann)
     sessions = services.start(NUMBER, session="value")
-    assert services.find(anyones.pk) == anyones
+    assert services.find(anyones.pk) == services.find(str(anyones.pk)) == anyones
+    with pytest.raises(VerificationNotFound):
+        services.find("not an id")
     assert services.find(anyones.pk, user=bob, session="other") == anyones
     assert services.find(anns.pk, user=ann) == anns
     assert services.find(sessions.pk, session="value") == sessions

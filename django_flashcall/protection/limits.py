@@ -213,8 +213,8 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
         phone.last_called_at = now
         return before
     kept = Phone.objects.filter(number=phone.number).first()
-    if kept is None:  # deleted in the meantime
-        phone.pk = None
+    if kept is None:  # deleted in the meantime: it becomes a new one
+        vars(phone).update(vars(Phone(number=phone.number)))
         _insert(phone, now)
         return None
     waits = kept.waits_until is not None and kept.waits_until > now

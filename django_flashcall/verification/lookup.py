@@ -26,18 +26,21 @@ FINISHED: Mapping[str, type[FlashcallError]] = {
 """Status of a finished verification → the error that explains it."""
 
 
-def find(verification: UUID, *, user: Person = None, session: str | None = None) -> Verification:
+def find(verification: UUID | str, *, user: Person = None, session: str | None = None) -> Verification:
     """Return a verification if the visitor may see it, with its number and call, in one query.
 
     Args:
-        verification: the id of the verification.
+        verification: the id of the verification, also as a string.
         user: the visitor, if logged in.
         session: the random value from the visitor's session.
 
     Raises:
         VerificationNotFound: it does not exist, or another user or session started it.
     """
-    call = Call.newest(verification)
+    try:
+        call = Call.newest(UUID(str(verification)))
+    except ValueError:  # not an id
+        call = None
     if call is None or not call.verification.belongs_to(account_of(user), session):
         raise VerificationNotFound
     found: Verification = call.verification
