@@ -73,7 +73,9 @@ def sent():
 
     signals.backend_paused.connect(paused)
     signals.backend_resumed.connect(resumed)
-    yield sent  # the receivers live as long as this fixture
+    yield sent
+    signals.backend_paused.disconnect(paused)
+    signals.backend_resumed.disconnect(resumed)
 
 
 def number(n):

@@ -26,7 +26,9 @@ FINISHED: Mapping[str, type[FlashcallError]] = {
 """Status of a finished verification → the error that explains it."""
 
 
-def find(verification: UUID | str, *, user: Person = None, session: str | None = None) -> Verification:
+def find(
+    verification: UUID | str, *, user: Person = None, session: str | None = None
+) -> Verification:
     """Return a verification if the visitor may see it, with its number and call, in one query.
 
     Args:
