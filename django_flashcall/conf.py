@@ -276,7 +276,8 @@ class FlashcallSettings:
     CHANNELS = Setting(
         {FLASH_CALL: ["default"]},
         _channels,
-        "channel → list of backend aliases; the first one is used",
+        "channel → list of backend aliases; if the first one certainly cannot place a call, the "
+        "next one tries",
     )
     CODE_LENGTH = Setting(
         4,

@@ -9,6 +9,7 @@ transaction that counted it, not inside it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,6 +64,9 @@ __all__ = [
     "start",
 ]
 
+FAILOVER_WITHIN = 5
+"""Seconds after which no other backend tries, so that a visitor waits for less than 16 seconds."""
+
 NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
 
@@ -105,9 +109,8 @@ def start(
         # that has read cannot wait for another one that writes.
         found = _look_up(number)
         channel = _choose_channel(channel, config, found.stopped)
-        failing = found.breakers.get(_backend(channel))
+        aliases = _usable_backends(number, channel, found, now)
         if test_code is None:
-            breaker.check(failing, now)
             fraud_guard.check(found.phone, source, now, tokens.account_of(user))
         limits.prepare(now)
     with in_flight.Slot() as slot:
@@ -128,13 +131,12 @@ def start(
                 expires_at=now + timedelta(seconds=config.code_ttl),
             )
             verification.stopped = found.stopped
-            call, code = _queue(verification, channel, source, now)
+            call, code = _queue(verification, channel, aliases[0], source, now)
             if not call.is_test:
                 slot.take()
-                breaker.take(failing, now)
+                breaker.take(found.breakers.get(call.backend), now)
             limits.count_call(call)
-        refusals.watch_budget(reservation.spent, now)
-        calls.place(call, code, reservation.before, failing)
+        _place(call, code, reservation, aliases[1:], found)
     return verification
 
 
@@ -167,9 +169,8 @@ def resend(
     with _count_errors(number, source, now):
         found = _look_up(number)
         channel = _choose_channel(channel or verification.channel, config, found.stopped)
-        failing = found.breakers.get(_backend(channel))
+        aliases = _usable_backends(number, channel, found, now)
         if number not in conf.TEST_NUMBERS:
-            breaker.check(failing, now)
             fraud_guard.check(verification.phone, source, now, verification.user)
         limits.prepare(now)
     with in_flight.Slot() as slot:
@@ -180,15 +181,14 @@ def resend(
                 verification.refresh_from_db(from_queryset=_with_phone())
                 verification.stopped = found.stopped
                 reservation = limits.reserve(verification.phone, source, now)
-                call, code = _queue(verification, channel, source, now)
+                call, code = _queue(verification, channel, aliases[0], source, now)
                 if not call.is_test:
                     slot.take()
-                    breaker.take(failing, now)
+                    breaker.take(found.breakers.get(call.backend), now)
                 limits.count_call(call)
         if not resent:
             raise _state_error(verification, source, on_form=True)
-        refusals.watch_budget(reservation.spent, now)
-        calls.place(call, code, reservation.before, failing)
+        _place(call, code, reservation, aliases[1:], found)
     return verification
 
 
@@ -289,8 +289,11 @@ def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]
     return name or working[0]
 
 
-def _backend(channel: str) -> str:
-    return conf.CHANNELS[channel][0]
+def _usable_backends(number: str, channel: str, found: rules.Judgement, now: datetime) -> list[str]:
+    """Return the backends that can place the call, preferred first; "" for a test number."""
+    if number in conf.TEST_NUMBERS:
+        return [""]
+    return breaker.usable(conf.CHANNELS[channel], found.breakers, now)
 
 
 def _with_phone() -> QuerySet[Verification]:
@@ -318,7 +321,7 @@ _SPEND_ATTEMPT = PreparedUpdate(
 
 
 def _queue(
-    verification: Verification, channel: str, source: Source, now: datetime
+    verification: Verification, channel: str, alias: str, source: Source, now: datetime
 ) -> tuple[Call, Secret]:
     """Create the row of the next call and return it with its new code.
 
@@ -326,7 +329,6 @@ def _queue(
     """
     number = verification.phone.number
     test_code = conf.TEST_NUMBERS.get(number)
-    alias = "" if test_code else _backend(channel)
     if test_code:
         code = Secret(test_code)
     elif calls.chooses_code(alias):
@@ -348,6 +350,27 @@ def _queue(
     )
     verification.newest_call = call
     return call, code
+
+
+def _place(
+    call: Call,
+    code: Secret,
+    reservation: limits.Reservation,
+    others: Collection[str],
+    found: rules.Judgement,
+) -> None:
+    """Place a call. If its backend is certainly unable to, let the others try, in their order."""
+    refusals.watch_budget(reservation.spent, reservation.at)
+    until = time.monotonic() + FAILOVER_WITHIN
+    verification, source = call.verification, Source(call.network, call.wide_network)
+    # The first of them may be a paused backend that is tried again; the others must work.
+    for alias in [name for name in others if not breaker.is_paused(found.breakers.get(name))]:
+        failing = found.breakers.get(call.backend)
+        if calls.place(call, code, reservation, failing, next_until=until):
+            return
+        with _durable_transaction():
+            call, code = _queue(verification, call.channel, alias, source, timezone.now())
+    calls.place(call, code, reservation, found.breakers.get(call.backend))
 
 
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import connections
+from django.db.models import Sum
 from rest_framework.test import APIClient
 
 from django_flashcall import services, signals
@@ -20,9 +21,11 @@ from django_flashcall.exceptions import (
     NumberRejected,
     ProviderUnavailable,
     TemporaryFailure,
+    TooManyCalls,
     UnknownOutcome,
+    WrongCode,
 )
-from django_flashcall.models import Call, CircuitBreaker, Phone, Refusal, Verification
+from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, Refusal, Verification
 from django_flashcall.verification import breaker
 
 pytestmark = pytest.mark.django_db
@@ -217,3 +220,101 @@ def test_of_many_at_once_one_tries(configure):
         assert set(pool.map(start, range(20))) == {503}
     assert len(ASKED) == 1
     assert Call.objects.count() == 6
+
+
+class TestFailOver:
+    @pytest.fixture(autouse=True)
+    def backends(self, backends, configure):
+        path = f"{__name__}.ScriptedBackend"
+        configure(
+            BACKENDS={name: {"BACKEND": path} for name in ("default", "second", "third")},
+            CHANNELS={"flash_call": ["default", "second", "third"]},
+            COOLDOWN=0,
+        )
+
+    @staticmethod
+    def calls():
+        return list(Call.objects.order_by("pk").values_list("backend", "status"))
+
+    @pytest.mark.parametrize(
+        "error", [TemporaryFailure("Overloaded."), Misconfigured("Invalid login.")]
+    )
+    def test_the_next_backend_tries_what_one_cannot(self, error):
+        ANSWERS[:] = [error]
+        verification = services.start(number(1))
+        assert self.calls() == [("default", "rejected"), ("second", "sent")]
+        assert verification.newest_call.backend == "second"
+        assert (verification.status, verification.calls_left) == ("pending", 2)
+        # The code of the call that was placed verifies, not that of the other.
+        first, second = (call.code for call in ASKED)
+        assert ASKED[0].reference != ASKED[1].reference
+        if first != second:
+            with pytest.raises(WrongCode):
+                services.check(verification, first)
+        assert services.check(verification, second)
+
+    def test_all_of_them_fail(self):
+        ANSWERS[:] = temporary(3)
+        with pytest.raises(ProviderUnavailable):
+            services.start(number(1))
+        assert self.calls() == [(name, "rejected") for name in ("default", "second", "third")]
+        assert Verification.objects.get().status == "failed"
+        assert Phone.objects.get().last_called_at is None
+        assert CallCount.objects.aggregate(calls=Sum("calls")) == {"calls": 0}
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [
+            (NumberRejected("No such number."), "rejected"),
+            (DuplicateRejected("Twice."), "rejected"),
+            (UnknownOutcome("No response."), "unknown"),
+            (TemporaryFailure("Perhaps placed.", may_have_been_placed=True), "unknown"),
+        ],
+    )
+    def test_no_other_tries_where_it_would_not_help_or_ring_twice(self, error, status):
+        ANSWERS[:] = [error]
+        with contextlib.suppress(FlashcallError):
+            services.start(number(1))
+        assert self.calls() == [("default", status)]
+
+    def test_it_counts_once(self, configure):
+        configure(CALLS_PER_PHONE="2/day", CALLS_TOTAL="2/day")
+        ANSWERS[:] = temporary(2)
+        services.start(number(1))
+        services.start(number(1))
+        with pytest.raises(TooManyCalls):
+            services.start(number(1))
+        assert CallCount.objects.aggregate(calls=Sum("calls")) == {"calls": 2}
+
+    def test_a_resend(self):
+        verification = services.start(number(1))
+        ANSWERS[:] = temporary(1)
+        services.resend(verification)
+        assert self.calls()[1:] == [("default", "rejected"), ("second", "sent")]
+        assert verification.calls_left == 1
+
+    def test_a_resend_that_all_refuse_keeps_the_earlier_code(self):
+        verification = services.start(number(1))
+        ANSWERS[:] = temporary(3)
+        with pytest.raises(ProviderUnavailable):
+            services.resend(verification)
+        assert services.check(services.find(verification.pk), ASKED[0].code)
+
+    def test_a_paused_backend_is_passed_over(self, clock):
+        for n in range(5):
+            ANSWERS[:] = temporary(1)
+            services.start(number(n))
+        ASKED.clear()
+        services.start(number(9))
+        assert len(ASKED) == 1
+        assert self.calls()[-1] == ("second", "sent")
+        clock.shift(timedelta(seconds=30))
+        services.start(number(10))
+        assert self.calls()[-1] == ("default", "sent")
+
+    def test_nobody_waits_for_a_second_backend_after_a_slow_one(self, monkeypatch):
+        monkeypatch.setattr(services, "FAILOVER_WITHIN", 0)
+        ANSWERS[:] = temporary(1)
+        with pytest.raises(ProviderUnavailable):
+            services.start(number(1))
+        assert self.calls() == [("default", "rejected")]

@@ -71,10 +71,12 @@ class Reservation(NamedTuple):
     """The result of `reserve`.
 
     Attributes:
-        before: time of the previous call to the number, for `give_back`.
+        at: time of the call.
+        before: time of the previous call to the number.
         spent: calls counted by ``CALLS_TOTAL``, with this one; None without that limit.
     """
 
+    at: datetime
     before: datetime | None
     spent: int | None
 
@@ -103,7 +105,7 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
     if scopes:
         phone.last_called_at = before
         raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
-    return Reservation(before, None if usage.spent is None else usage.spent + 1)
+    return Reservation(now, before, None if usage.spent is None else usage.spent + 1)
 
 
 def prepare(now: datetime) -> None:
@@ -119,16 +121,16 @@ def count_call(call: Call) -> None:
     budget.count(call.verification_id, call.created_at)
 
 
-def give_back(call: Call, before: datetime | None) -> None:
+def give_back(call: Call, reservation: Reservation) -> None:
     """Undo `reserve` and `count_call` for a call that was not placed.
 
     The windows do not count rejected calls, except those of the address. Make it the last write of
     its transaction.
     """
-    taken = Phone.objects.filter(pk=call.phone_id, last_called_at=call.created_at)
-    taken.update(last_called_at=before)
-    call.phone.last_called_at = before
-    budget.count(call.verification_id, call.created_at, calls=-1)
+    taken = Phone.objects.filter(pk=call.phone_id, last_called_at=reservation.at)
+    taken.update(last_called_at=reservation.before)
+    call.phone.last_called_at = reservation.before
+    budget.count(call.verification_id, reservation.at, calls=-1)
 
 
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:

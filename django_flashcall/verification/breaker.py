@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, IntegrityError, router, transaction
@@ -29,21 +30,32 @@ from ..models import CircuitBreaker, Refusal
 logger = logging.getLogger("django_flashcall")
 
 
-def check(breaker: CircuitBreaker | None, now: datetime) -> None:
-    """Raise an error if no call may go through a backend now.
+def usable(
+    aliases: Sequence[str], breakers: Mapping[str, CircuitBreaker], now: datetime
+) -> list[str]:
+    """Return the backends that calls may go through now, in the same order.
 
     Args:
-        breaker: the breaker of the backend, if it failed last.
+        aliases: the backends of a channel.
+        breakers: the breakers of the backends that failed last, by alias.
         now: time of the call.
 
     Raises:
-        ProviderUnavailable: the backend is paused; `retry_after` says until when.
+        ProviderUnavailable: all are paused; `retry_after` says until when.
     """
-    if breaker is None or breaker.next_try_at is None or not conf.BREAKER_FAILURES:
-        return
-    seconds = (breaker.next_try_at - now).total_seconds()
-    if seconds > 0:
-        raise ProviderUnavailable(retry_after=math.ceil(seconds), scope=Refusal.Scope.BREAKER)
+    paused = {alias: breakers[alias] for alias in aliases if is_paused(breakers.get(alias))}
+    times = {alias: breaker.next_try_at or now for alias, breaker in paused.items()}
+    waits = {alias: (at - now).total_seconds() for alias, at in times.items()}
+    found = [alias for alias in aliases if waits.get(alias, 0) <= 0]
+    if not found:
+        seconds = math.ceil(min(waits.values()))
+        raise ProviderUnavailable(retry_after=seconds, scope=Refusal.Scope.BREAKER)
+    return found
+
+
+def is_paused(breaker: CircuitBreaker | None) -> bool:
+    """Return True if a backend is paused, even if one call may try it now."""
+    return breaker is not None and breaker.next_try_at is not None and conf.BREAKER_FAILURES > 0
 
 
 def take(breaker: CircuitBreaker | None, now: datetime) -> None:
@@ -54,7 +66,7 @@ def take(breaker: CircuitBreaker | None, now: datetime) -> None:
     Raises:
         ProviderUnavailable: another request took it.
     """
-    if breaker is None or breaker.next_try_at is None or not conf.BREAKER_FAILURES:
+    if breaker is None or not is_paused(breaker):
         return
     row = CircuitBreaker.objects.filter(backend=breaker.backend, next_try_at=breaker.next_try_at)
     if not row.update(next_try_at=now + timedelta(seconds=conf.BREAKER_WAIT)):

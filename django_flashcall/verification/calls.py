@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 import traceback
-from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -29,11 +28,13 @@ from ..exceptions import (
     NumberRejected,
     ProviderError,
     ProviderUnavailable,
+    TemporaryFailure,
     UnknownOutcome,
 )
 from ..models import Call, CircuitBreaker, Verification
 from ..prepared import PreparedUpdate
 from ..protection import limits
+from ..protection.limits import Reservation
 from ..protection.visitors import Source
 from ..redaction import Secret
 from . import breaker, codes
@@ -45,15 +46,25 @@ TROUBLE_LOGGED_EVERY = 600
 
 
 def place(
-    call: Call, code: Secret, before: datetime | None, failing: CircuitBreaker | None = None
-) -> None:
+    call: Call,
+    code: Secret,
+    reservation: Reservation,
+    failing: CircuitBreaker | None = None,
+    *,
+    next_until: float | None = None,
+) -> bool:
     """Ask the provider for a call, store its response, and raise the error for the visitor.
 
     Args:
         call: the committed row of the call.
         code: the code of the call; empty if the provider chooses it.
-        before: the value from `limits.reserve`, restored if the call is rejected.
+        reservation: the result of `limits.reserve`, given back if the call is rejected.
         failing: the circuit breaker of the backend, if it failed last.
+        next_until: the time of `time.monotonic` until which another backend can try, if this one is
+            certainly unable to place the call; None if there is no other.
+
+    Returns:
+        False if the other backend has to try; nothing is given back then.
 
     Raises:
         InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed. An unknown outcome
@@ -62,7 +73,7 @@ def place(
     if call.is_test:
         logger.warning("Test number used, no call placed.", extra=_context(call))
         _save_response(call, Call.Status.SENT)
-        return
+        return True
     error: ProviderError | None = None
     length = call.verification.code_length
     try:
@@ -88,11 +99,17 @@ def place(
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
     else:
-        refusal = _save_error(call, error, before)
+        unable = isinstance(error, (TemporaryFailure, Misconfigured))
+        is_in_time = next_until is not None and time.monotonic() < next_until
+        go_on = is_in_time and unable and not error.may_have_been_placed
+        refusal = _save_error(call, error, None if go_on else reservation)
         breaker.record(call.backend, error, failing)
         error = None  # a traceback would show it, and it refers to this frame
+        if go_on:
+            return False
         if refusal is not None:
             raise refusal
+    return True
 
 
 def chooses_code(alias: str) -> bool:
@@ -127,7 +144,9 @@ def _save_chosen_code(call: Call, receipt: Receipt) -> ProviderError | None:
     return None
 
 
-def _save_error(call: Call, error: ProviderError, before: datetime | None) -> FlashcallError | None:
+def _save_error(
+    call: Call, error: ProviderError, reservation: Reservation | None
+) -> FlashcallError | None:
     """Store an error of a backend; return the error for the visitor, if any."""
     refusal = _translate(error)
     _save_response(
@@ -146,7 +165,8 @@ def _save_error(call: Call, error: ProviderError, before: datetime | None) -> Fl
                 call.phone, Source(call.network, call.wide_network), call.created_at
             )
     else:
-        _refund(call, before)
+        if reservation is not None:
+            _refund(call, reservation)
         signals.call_failed.send_robust(Call, call=call, error=error)
     return refusal
 
@@ -189,20 +209,20 @@ def _answer(status: Call.Status, *, pk: Any, **values: Any) -> tuple[Any, dict[s
 _ANSWER = PreparedUpdate(Call, _answer)
 
 
-def _refund(call: Call, before: datetime | None) -> None:
+def _refund(call: Call, reservation: Reservation) -> None:
     """Refund a call that was certainly not placed to its number and its verification."""
     verification = call.verification
     with transaction.atomic(using=router.db_for_write(Call)):
         row = Verification.objects.filter(pk=verification.pk)
         row.update(calls_left=F("calls_left") + 1)
         verification.calls_left += 1
-        first = not verification.calls.exclude(pk=call.pk).exists()
-        if first and row.filter(state=Verification.State.PENDING).update(
+        is_placed = verification.calls.exclude(status=Call.Status.REJECTED).exists()
+        if not is_placed and row.filter(state=Verification.State.PENDING).update(
             state=Verification.State.FAILED
         ):
             verification.state = Verification.State.FAILED
             verification.erase_codes()
-        limits.give_back(call, before)
+        limits.give_back(call, reservation)
 
 
 _troubles: dict[tuple[object, ...], float] = {}
