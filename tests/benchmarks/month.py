@@ -282,9 +282,9 @@ def simulate(size: Size, guard: str, seed: int) -> dict[str, Tally]:
     from django.test import override_settings
 
     from django_flashcall.backends.locmem import outbox
-    from django_flashcall.models import Attempt, Call, GuardDecision, Phone, Refusal, Verification
+    from django_flashcall import models
 
-    for model in (GuardDecision, Refusal, Attempt, Call, Verification, Phone):
+    for model in (models.GuardDecision, models.Refusal, models.CallCount, models.Phone):
         model.objects.all().delete()
     logging.getLogger("django_flashcall").setLevel(logging.CRITICAL)
     month = Month(size, seed)
