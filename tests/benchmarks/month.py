@@ -281,8 +281,8 @@ def simulate(size: Size, guard: str, seed: int) -> dict[str, Tally]:
     from django.conf import settings
     from django.test import override_settings
 
-    from django_flashcall.backends.locmem import outbox
     from django_flashcall import models
+    from django_flashcall.backends.locmem import outbox
 
     for model in (models.GuardDecision, models.Refusal, models.CallCount, models.Phone):
         model.objects.all().delete()
