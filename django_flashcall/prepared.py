@@ -103,7 +103,8 @@ class _Statement:
             text, parameters = compiler.as_sql()
             texts.append(text)
             self._parameters += [(names.get(parameter, ""), parameter) for parameter in parameters]
-        self._columns = [column for column, *_ in compilers[-1].select or ()]
+        columns = enumerate(column for column, *_ in compilers[-1].select or ())
+        self._converted = [(n, column) for n, column in columns if _converters(column, connection)]
         # Each in a subquery, because databases differ in what they accept between UNIONs.
         self._sql = " UNION ALL ".join(
             f"SELECT * FROM ({text}) part{place}"  # noqa: S608 - compiled by the ORM
@@ -122,16 +123,21 @@ class _Statement:
         with connection.cursor() as cursor:
             self.execute(cursor, values)
             rows = cursor.fetchall()
-        for place, column in enumerate(self._columns):
-            for convert in (
-                *connection.ops.get_db_converters(column),
-                *column.get_db_converters(connection),
-            ):
+        for place, column in self._converted:
+            for convert in _converters(column, connection):
                 rows = [
                     (*row[:place], convert(row[place], column, connection), *row[place + 1 :])
                     for row in rows
                 ]
         return list(rows)
+
+
+def _converters(column: Any, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:
+    """Return the functions that convert a column's values from those of the driver."""
+    return [
+        *connection.ops.get_db_converters(column),
+        *column.get_db_converters(connection),
+    ]
 
 
 def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:

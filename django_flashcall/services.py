@@ -106,6 +106,7 @@ def start(
         channel = _choose_channel(channel, config, stopped)
         if test_code is None:
             fraud_guard.check(row, source, now, tokens.account_of(user))
+        limits.prepare(now)
     with in_flight.Slot() as slot:
         with _count_errors(number, source, now), _durable_transaction():
             reservation = limits.reserve(row, source, now)
@@ -164,6 +165,7 @@ def resend(
         channel = _choose_channel(channel or verification.channel, config, stopped)
         if number not in conf.TEST_NUMBERS:
             fraud_guard.check(verification.phone, source, now, verification.user)
+        limits.prepare(now)
     with in_flight.Slot() as slot:
         with _count_errors(number, source, now), _durable_transaction():
             spent = _pending(verification, now).filter(calls_left__gt=0)

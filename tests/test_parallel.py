@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
+from django.db.models import Sum
 from rest_framework.test import APIClient
 
-from django_flashcall.models import Attempt, Call, Phone, Refusal, Verification
+from django_flashcall.models import Attempt, Call, CallCount, Phone, Refusal, Verification
+from django_flashcall.protection import budget
 
 from .test_services import wrong
 
@@ -26,6 +28,7 @@ THREADS = 50
 def all_at_once(monkeypatch, configure):
     # The threads are one process: here, none of them is turned away for the others' calls.
     configure(MAX_CALLS_IN_FLIGHT=THREADS)
+    monkeypatch.setattr(budget, "_made", None)  # the tables were emptied
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
 
 
@@ -75,6 +78,21 @@ def test_starts_for_a_new_number(outbox):
     answers = at_once(lambda client, _: client.post("/api/verifications/", data, format="json"))
     assert answers == {(201, None): 1, (429, "cooldown"): THREADS - 1}
     assert len(outbox) == Call.objects.count() == Verification.objects.count() == 1
+
+
+def test_starts_for_many_numbers(outbox):
+    """Their counters deadlock nobody, and lose nothing."""
+    answers = at_once(
+        lambda client, n: client.post(
+            "/api/verifications/",
+            {"phone": f"+7916123{n:04d}"},
+            format="json",
+            REMOTE_ADDR=f"203.0.113.{n}",
+        )
+    )
+    assert answers == {(201, None): THREADS}
+    assert len(outbox) == Call.objects.count() == THREADS
+    assert CallCount.objects.aggregate(calls=Sum("calls")) == {"calls": THREADS}
 
 
 def test_starts_for_a_known_number(outbox):

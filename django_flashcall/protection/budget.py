@@ -32,7 +32,7 @@ def spent_since(rate: Rate, now: datetime) -> datetime:
 
 
 def spent(since: Any) -> QuerySet[Any, Any]:
-    """Return a queryset with one row, or none: ``number``, the calls counted, and ``at``.
+    """Return a queryset of one row: ``number`` of calls counted, and ``at``, the newest slice.
 
     Args:
         since: the time after which the slices begin; see `spent_since`.
@@ -60,6 +60,24 @@ def free_at(now: datetime, spent: int) -> datetime | None:
             free: datetime = begins_at + rate.window + rate.window / SLICES
             return free
     return None  # a call was counted back in the meantime
+
+
+def make_rows(at: datetime) -> None:
+    """Make the rows of a slice, once for each process, before the transaction that counts in it.
+
+    If several transactions made the same row, they could deadlock (InnoDB locks gaps).
+    """
+    global _made
+    rate = conf.CALLS_TOTAL
+    if rate is None or _made == (begins_at := _slice(rate, at)):
+        return
+    rows = [CallCount(begins_at=begins_at, part=part) for part in range(PARTS)]
+    CallCount.objects.bulk_create(rows, ignore_conflicts=True)
+    _made = begins_at
+
+
+_made: datetime | None = None
+"""The slice whose rows exist."""
 
 
 def count(verification: UUID, at: datetime, *, calls: int = 1) -> None:

@@ -95,14 +95,20 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
         TooManyCalls: the number is locked, or a limit is reached.
     """
     before = _take_cooldown(phone, source, now)
-    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
+    total = conf.CALLS_TOTAL
+    usage = _usage(_windows(source), phone, source, now, total)
     scopes = [window.scope for window, _ in usage.full]
-    if usage.spent is not None and budget.free_at(now, usage.spent):
+    if total is not None and usage.spent is not None and usage.spent >= total.number:
         scopes.append(Scope.TOTAL)
     if scopes:
         phone.last_called_at = before
         raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
     return Reservation(before, None if usage.spent is None else usage.spent + 1)
+
+
+def prepare(now: datetime) -> None:
+    """Prepare `count_call`, before the transaction begins."""
+    budget.make_rows(now)
 
 
 def count_call(call: Call) -> None:

@@ -78,7 +78,8 @@ FROM django_flashcall_call WHERE status IN ('delivered', 'undelivered')
 ATTEMPTS = """
 INSERT INTO django_flashcall_attempt
     (verification_id, "right", counts, ip, network, wide_network, created_at)
-SELECT id, verified_at IS NOT NULL, verified_at IS NULL, ip, host(ip), '', created_at + interval '40 seconds'
+SELECT id, verified_at IS NOT NULL, verified_at IS NULL, ip, host(ip), '',
+       created_at + interval '40 seconds'
 FROM django_flashcall_verification
 """
 
