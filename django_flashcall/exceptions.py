@@ -126,9 +126,7 @@ class PhoneNotAllowed(FlashcallError):
 
     error_code = "phone_not_allowed"
     field = "phone"
-    message = _(
-        "We can't call this number. Enter the number of a mobile phone that you have with you."
-    )
+    message = _("We can't call this number. Try another mobile number.")
 
 
 class InvalidDestination(FlashcallError):
@@ -248,7 +246,7 @@ class VerificationCancelled(FlashcallError):
 
     error_code = "cancelled"
     field = "code"
-    message = _("This verification was cancelled. Start again.")
+    message = _("You cancelled this verification. Start again.")
 
 
 class AlreadyVerified(FlashcallError):

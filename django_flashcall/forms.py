@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model, password_validation
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.http import HttpRequest
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from . import phones, services, sessions
@@ -40,8 +40,8 @@ def channel_label(channel: str, code_length: int) -> str:
     if channel == VOICE_CODE:
         return gettext("Voice call: answer it and a voice reads you the code")
     words = ngettext(
-        "Missed call: the code is the last %(digits)d digit of the number that calls",
-        "Missed call: the code is the last %(digits)d digits of the number that calls",
+        "Missed call: the code is the last %(digits)d digit of the caller's number",
+        "Missed call: the code is the last %(digits)d digits of the caller's number",
         code_length,
     )
     return words % {"digits": code_length}
@@ -173,7 +173,7 @@ class CodeForm(forms.Form):
         length: number of digits of the code.
     """
 
-    code = CodeField(label=_("Code"))
+    code = CodeField(label=pgettext_lazy("phone verification", "Code"))
 
     def __init__(self, *args: Any, length: int, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")

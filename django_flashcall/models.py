@@ -15,6 +15,7 @@ from django.db.models import Exists, Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
@@ -58,10 +59,10 @@ class Phone(models.Model):
         related_name="verified_phone",
         verbose_name=_("owner"),
     )
-    verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
+    verified_at = models.DateTimeField(pgettext_lazy("phone", "verified"), null=True, blank=True)
     last_called_at = models.DateTimeField(_("last called"), null=True, blank=True)
     failures = models.PositiveIntegerField(_("wrong codes in a row"), default=0)
-    waits_until = models.DateTimeField(_("waits until"), null=True, blank=True)
+    waits_until = models.DateTimeField(_("locked until"), null=True, blank=True)
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_index=True)
 
     class Meta:
@@ -69,8 +70,8 @@ class Phone(models.Model):
         verbose_name_plural = _("phones")
         permissions: ClassVar = [
             ("view_number", "Can see whole phone numbers"),
-            ("block_phone", "Can block phones and end their wait"),
-            ("forget_phone", "Can erase what is known of a phone"),
+            ("block_phone", "Can block and unlock phones"),
+            ("forget_phone", "Can erase the data of a phone"),
         ]
         constraints: ClassVar = [
             # Not `unique=True`, which adds a second index for LIKE on PostgreSQL.
@@ -105,11 +106,11 @@ class Verification(models.Model):
     class State(models.TextChoices):
         """The stored states; `Verification.status` also considers the time and the attempts."""
 
-        PENDING = "pending", _("pending")
-        VERIFIED = "verified", _("verified")
-        FAILED = "failed", _("failed")
-        CANCELLED = "cancelled", _("cancelled")
-        REDEEMED = "redeemed", _("redeemed")
+        PENDING = "pending", pgettext_lazy("verification", "pending")
+        VERIFIED = "verified", pgettext_lazy("verification", "verified")
+        FAILED = "failed", pgettext_lazy("verification", "failed")
+        CANCELLED = "cancelled", pgettext_lazy("verification", "cancelled")
+        REDEEMED = "redeemed", pgettext_lazy("verification", "redeemed")
 
     EXPIRED = "expired"
 
@@ -144,8 +145,12 @@ class Verification(models.Model):
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     created_at = models.DateTimeField(_("started"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
-    verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
-    redeemed_at = models.DateTimeField(_("redeemed"), null=True, blank=True)
+    verified_at = models.DateTimeField(
+        pgettext_lazy("verification", "verified"), null=True, blank=True
+    )
+    redeemed_at = models.DateTimeField(
+        pgettext_lazy("verification", "redeemed"), null=True, blank=True
+    )
     redeemed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
@@ -288,7 +293,7 @@ class Call(models.Model):
         choices=Progress.choices, default=Progress.UNVERIFIED, editable=False
     )
     created_at = models.DateTimeField(_("requested"), default=timezone.now)
-    answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
+    answered_at = models.DateTimeField(_("provider responded"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("call")
@@ -584,15 +589,24 @@ class Refusal(models.Model):
         NUMBER = "number", _("number")
         ADDRESS = "address", _("address")
         PREFIX = "prefix", _("range of numbers")
-        TOTAL = "total", _("site budget")
+        TOTAL = "total", _("site total")
         RULE = "rule", _("rule or country")
         GUARD = "guard", _("fraud guard")
         CHANNEL = "channel", _("stopped channel")
-        IN_FLIGHT = "in_flight", _("calls in progress")
+        IN_FLIGHT = "in_flight", _("simultaneous calls")
         BREAKER = "breaker", _("paused backend")
 
+    class Reason(models.TextChoices):
+        """The `error_code` of the error that the visitor got."""
+
+        COOLDOWN = "cooldown", _("called too recently")
+        TOO_MANY_CALLS = "too_many_calls", _("too many calls")
+        PHONE_NOT_ALLOWED = "phone_not_allowed", _("number not allowed")
+        TOO_MANY_ATTEMPTS = "too_many_attempts", _("too many wrong codes")
+        PROVIDER_UNAVAILABLE = "provider_unavailable", _("calls stopped")
+
     scope = models.CharField(_("limit"), max_length=16, choices=Scope.choices)
-    reason = models.CharField(_("reason"), max_length=32)
+    reason = models.CharField(_("reason"), max_length=32, choices=Reason.choices)
     hour = models.DateTimeField(_("hour"))
     count = models.PositiveIntegerField(_("count"), default=1)
     example = models.CharField(_("latest example"), max_length=64, blank=True)
@@ -619,13 +633,13 @@ class GuardDecision(models.Model):
         COUNTRY = "country", _("country")
         OPERATOR = "operator", _("operator")
 
-    scope = models.CharField(_("kind"), max_length=16, choices=Scope.choices)
-    value = models.CharField(_("which"), max_length=43)
+    scope = models.CharField(_("scope"), max_length=16, choices=Scope.choices)
+    value = models.CharField(_("value"), max_length=43)
     day = models.DateField(_("day"))
-    denied = models.BooleanField(_("calls refused"))
-    unverified = models.PositiveIntegerField(_("calls not completed"))
-    honest = models.PositiveIntegerField(_("completed numbers"))
-    allowed = models.PositiveIntegerField(_("expected calls not completed"))
+    denied = models.BooleanField(_("refused"))
+    unverified = models.PositiveIntegerField(_("calls not verified"))
+    honest = models.PositiveIntegerField(_("verified numbers"))
+    allowed = models.PositiveIntegerField(_("expected calls not verified"))
     count = models.PositiveIntegerField(_("times applied"), default=1)
     created_at = models.DateTimeField(_("decided"), default=timezone.now, db_index=True)
     overruled_at = models.DateTimeField(_("overruled"), null=True, blank=True)

@@ -110,7 +110,7 @@ def test_let_try_again(phone):
     assert response.redirect_chain[-1][0] == url("phone", phone.pk)
     phone.refresh_from_db()
     assert (phone.failures, phone.waits_until) == (0, None)
-    assert LogEntry.objects.get().change_message == "Wait ended"
+    assert LogEntry.objects.get().change_message == "Unlocked"
 
 
 def test_forgotten(phone):
@@ -121,7 +121,7 @@ def test_forgotten(phone):
         assert not model.objects.exists()
     entry = LogEntry.objects.get()
     assert (entry.action_flag, entry.object_repr) == (DELETION, "+7******4567")
-    assert entry.change_message == "Forgotten"
+    assert entry.change_message == "Data erased"
 
 
 def test_no_more_at_once_than_can_be_read(phone, monkeypatch):
@@ -139,7 +139,7 @@ def test_the_buttons_on_a_phones_page_lead_to_the_question(phone):
     client = operator(*VIEW, "block_phone", "forget_phone")
     page = client.get(url("phone", phone.pk)).content.decode()
     assert "Block</button>" in page
-    assert "End the wait</button>" not in page  # nothing to forgive
+    assert "Unlock</button>" not in page  # nothing to forgive
     response = act(client, "block", phone, index="0")
     assert "Reason, for your colleagues" in response.content.decode()
 
@@ -222,7 +222,7 @@ def test_a_stopped_channel_is_seen(configure):
     Rule.objects.create(action="deny", channel="flash_call")
     client = operator(*VIEW)
     assert "Channel stopped: flash call" in client.get(url("rule")).content.decode()
-    notice = "No calls are placed through the channel “flash call”: a rule stops it."
+    notice = "The channel “flash call” is stopped by a rule, so no calls are placed."
     assert notice in client.get(INDEX).content.decode()
 
 
@@ -255,7 +255,7 @@ def test_a_test_call_that_the_provider_refuses_leads_to_what_it_said(caller, pro
     response = call(caller, "+79161239906")
     page = caller.get(response.url).content.decode()
     assert "Invalid password" in page
-    assert "This needs the site operator's attention." in page
+    assert "Calls will keep failing until you fix this" in page
 
 
 def test_a_test_call_that_is_not_placed_says_why(caller, provider):
@@ -304,7 +304,7 @@ def test_a_test_call_runs_in_no_transaction(outbox, monkeypatch):
 def test_what_must_be_mended_stands_on_the_index_until_a_call_succeeds(caller, provider, configure):
     configure(COOLDOWN=0)
     words = "No calls can be placed through “default” until this is fixed"
-    assert "not used" in caller.get(INDEX).content.decode()
+    assert "no calls yet" in caller.get(INDEX).content.decode()
     call(caller, "+79161239906")
     page = caller.get(INDEX).content.decode()
     assert words in page

@@ -179,7 +179,7 @@ def test_an_unknown_outcome(client, provider, ending):
     page = client.get(check)
     assert re.search(
         r"If your phone rang, enter the digits\. "
-        r"If it didn't, you can request another call in \d+ s\.",
+        r"If it didn't, you can request another call in \d+ sec\.",
         words(page),
     )
     code = provider.last_call(number(ending)).code
@@ -303,7 +303,7 @@ def test_change_of_number(client, outbox):
     assert response.url == f"{START}?next=%2Fthere%2F"
     assert Verification.objects.get().status == "cancelled"
     page = client.get(check)
-    assert "This verification was cancelled. Start again." in words(page)
+    assert "You cancelled this verification. Start again." in words(page)
     assert f'href="{START}?next=%2Fthere%2F"' in page.content.decode()
     assert client.get(START).context["waiting"] is None
 
@@ -339,7 +339,7 @@ def test_another_call(client, outbox):
 def test_another_call_too_soon(client, outbox):
     check = start(client)
     page = client.get(check)
-    assert re.search(r"You can request another call in \d+ s\.", words(page))
+    assert re.search(r"You can request another call in \d+ sec\.", words(page))
     assert client.post(f"{check}resend/").url == check
     page = client.get(check)
     assert (
@@ -454,7 +454,7 @@ def test_somebody_elses_verification(client, outbox, action, method):
     start(stranger, number(1111))
     response = getattr(stranger, method)(check + action, {"code": outbox[0].code})
     assert response.status_code == 404
-    assert "Verification not found." in words(response)
+    assert "This page is no longer available" in words(response)
     assert "Start again" in words(response)
     assert "4567" not in response.content.decode()
     assert Verification.objects.earliest("created_at").is_pending

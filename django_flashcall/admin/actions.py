@@ -77,23 +77,23 @@ UNBLOCK = PhoneAction(
 )
 LET_TRY_AGAIN = PhoneAction(
     "block_phone",
-    _("End the wait"),
+    _("Unlock"),
     _(
-        "This resets the count of wrong codes and ends the wait that they caused. "
+        "This resets the count of wrong codes and unlocks the number. "
         "Make sure that the request comes from the owner of the number."
     ),
-    _("Wait ended"),
+    _("Unlocked"),
     lambda phone, request, note: blocking.let_try_again(phone),
     lambda phone: bool(phone.failures or phone.waits_until),
 )
 FORGET = PhoneAction(
     "forget_phone",
-    _("Forget"),
+    _("Erase data"),
     _(
         "This erases the number and all its verifications, calls, reports, attempts and "
         "addresses. You cannot undo this."
     ),
-    _("Forgotten"),
+    _("Data erased"),
     _forget,
     lambda phone: True,
     erases=True,

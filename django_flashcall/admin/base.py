@@ -13,7 +13,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db.models import Max, Min, Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import formats, timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -66,7 +66,7 @@ def format_datetime(value: datetime | None) -> str:
     if value is None:
         return "–"
     local = timezone.localtime(value) if timezone.is_aware(value) else value
-    return f"{formats.date_format(local, 'DATE_FORMAT')} {local:%H:%M:%S}"
+    return f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}"
 
 
 def format_duration(value: timedelta | None) -> str:
@@ -164,6 +164,7 @@ class HistoryAdmin(ModelAdmin):
     date_hierarchy = "created_at"
     ordering = ("-created_at",)
     list_per_page = 50
+    empty_value_display = "–"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # counts the table once per choice
     paginator = CappedPaginator
@@ -198,6 +199,18 @@ class HistoryAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = super().get_queryset(request)
         return DateHierarchyQuerySet(self.model, query=rows.query, using=rows.db)
+
+    heading: ClassVar[Any] = None
+    """Title of the page of one row, with ``%(number)s``; None for Django's title."""
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if self.heading and (row := kwargs.get("obj")) is not None:
+            number = shown_number(request, self.phone_of(row))
+            context["title"] = self.heading % {"number": number}
+            context["subtitle"] = None
+        return super().render_change_form(request, context, *args, **kwargs)
 
     disclosed: ClassVar[dict[str, str]] = {"masked": "number"}
     """Columns and fields, and what replaces them for users who may see full numbers."""

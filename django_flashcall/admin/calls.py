@@ -38,6 +38,7 @@ class CallAdmin(HistoryAdmin):
         "operator_name",
         "duration",
     )
+    heading = _("Call to %(number)s")
     list_filter = ("status", "channel", BackendFilter, ReasonFilter, ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
@@ -63,7 +64,7 @@ class CallAdmin(HistoryAdmin):
             {"fields": [("provider_id", "provider_code", "needs_attention"), "masked_message"]},
         ),
         (_("Delivery reports"), {"fields": [("operator_name", "price")]}),
-        (_("When"), {"fields": [("when", "answered", "duration"), "reference"]}),
+        (_("Time"), {"fields": [("requested", "answered", "duration"), "reference"]}),
     ]
 
     def get_urls(self) -> list[URLPattern]:
@@ -107,25 +108,29 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("status"))
     def status_and_reason(self, call: Call) -> str:
-        return two_lines(self.shown_status(call), self.reason(call))
+        return two_lines(self.shown_status(call), display.reason(call))
 
     @admin.display(description=_("status"))
     def shown_status(self, call: Call) -> str:
         return display.call_status(call.status)
 
-    @admin.display(description=_("reason"), empty_value="")
+    @admin.display(description=_("reason"))
     def reason(self, call: Call) -> str:
-        return display.reason(call)
+        return display.reason(call) or "–"
 
-    @admin.display(description=_("operator"), empty_value="")
+    @admin.display(description=_("operator"))
     def operator_name(self, call: Call) -> str:
-        return display.operator_name(call)
+        return display.operator_name(call) or "–"
 
-    @admin.display(description=_("duration"))
+    @admin.display(description=_("requested"))
+    def requested(self, call: Call) -> str:
+        return format_datetime(call.created_at)
+
+    @admin.display(description=_("response time"))
     def duration(self, call: Call) -> str:
         return format_duration(call.duration)
 
-    @admin.display(description=_("answered"))
+    @admin.display(description=_("provider responded"))
     def answered(self, call: Call) -> str:
         return format_datetime(call.answered_at)
 
@@ -135,10 +140,10 @@ class CallAdmin(HistoryAdmin):
 
     @admin.display(description=_("provider message"))
     def masked_message(self, call: Call) -> str:
-        return mask_numbers(call.provider_message)
+        return mask_numbers(call.provider_message) or "–"
 
     @admin.display(description=_("verification"))
     def timeline(self, call: Call) -> str:
         name = "admin:django_flashcall_verification_change"
         url = reverse(name, args=(call.verification_id,), current_app=self.admin_site.name)
-        return format_html('<a href="{}">{}</a>', url, _("Timeline"))
+        return format_html('<a href="{}">{}</a>', url, _("Show verification"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from ..delivery import reasons
 from ..insight import operators
@@ -33,8 +34,9 @@ def call_status(status: str) -> str:
 
 def verification_status(status: str) -> str:
     """Return the status of a verification, including ``expired``, as a badge."""
-    label = _("expired") if status == Verification.EXPIRED else Verification.State(status).label
-    return badge(TONES[status], label)
+    if status == Verification.EXPIRED:
+        return badge(TONES[status], pgettext("verification", "expired"))
+    return badge(TONES[status], Verification.State(status).label)
 
 
 def channel_name(name: str) -> str:

@@ -58,7 +58,7 @@ class PhoneFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
-            ("waiting", _("waiting after wrong codes")),
+            ("waiting", _("locked after wrong codes")),
             ("blocked", _("blocked")),
             ("owned", _("with an owner")),
             ("verified", _("verified at least once")),

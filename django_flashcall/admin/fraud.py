@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from ..insight import operators
 from ..models import GuardDecision, Refusal
-from .base import HistoryAdmin, badge, format_datetime, log, may
+from .base import HistoryAdmin, badge, format_datetime, log, may, two_lines
 
 
 @admin.register(Refusal)
@@ -25,6 +25,10 @@ class RefusalAdmin(HistoryAdmin):
     list_filter = ("scope", "reason")
     fields = list_display
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        # These rows only record that `budget_spent` was sent.
+        return super().get_queryset(request).exclude(reason__startswith="budget_")
+
 
 @admin.register(GuardDecision)
 class GuardDecisionAdmin(HistoryAdmin):
@@ -33,7 +37,8 @@ class GuardDecisionAdmin(HistoryAdmin):
         "scope",
         "shown_value",
         "decision",
-        "figures",
+        "unverified_and_allowed",
+        "honest",
         "times_applied",
         "overruled",
     )
@@ -62,7 +67,7 @@ class GuardDecisionAdmin(HistoryAdmin):
         """Allow users who may block phones to overrule and restore decisions."""
         return may(request, "block_phone")
 
-    @admin.display(description=_("which"))
+    @admin.display(description=_("value"))
     def shown_value(self, decision: GuardDecision) -> str:
         if decision.scope == GuardDecision.Scope.OPERATOR:
             return operators.name(decision.value)
@@ -72,11 +77,13 @@ class GuardDecisionAdmin(HistoryAdmin):
     def decision(self, decision: GuardDecision) -> str:
         if decision.overruled_at:
             return badge("good", _("overruled"))
-        return badge("refused", _("refused")) if decision.denied else badge("doubt", _("reported"))
+        if decision.denied:
+            return badge("refused", _("refused"))
+        return badge("doubt", _("recorded only"))
 
-    @admin.display(description=_("not completed / expected / completed"))
-    def figures(self, decision: GuardDecision) -> str:
-        return f"{decision.unverified} / {decision.allowed} / {decision.honest}"
+    @admin.display(description=_("not verified (expected)"))
+    def unverified_and_allowed(self, decision: GuardDecision) -> str:
+        return f"{decision.unverified} ({decision.allowed})"
 
     @admin.display(description=_("times"))
     def times_applied(self, decision: GuardDecision) -> int:
@@ -86,7 +93,7 @@ class GuardDecisionAdmin(HistoryAdmin):
     def overruled(self, decision: GuardDecision) -> str:
         if not decision.overruled_at:
             return "–"
-        return f"{format_datetime(decision.overruled_at)} {decision.overruled_by or ''}".strip()
+        return two_lines(format_datetime(decision.overruled_at), str(decision.overruled_by or ""))
 
     @admin.action(description=_("Overrule: allow these calls again"), permissions=["block"])
     def overrule(self, request: HttpRequest, queryset: Any) -> None:

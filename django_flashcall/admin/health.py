@@ -40,10 +40,11 @@ def _backend_context(request: HttpRequest, backend: health.Health) -> dict[str, 
 def _state(backend: health.Health) -> str:
     if backend.needs_attention:
         return badge("refused", _("needs attention"))
-    if backend.success is None:
-        return badge("doubt", _("failing")) if backend.trouble else badge("quiet", _("not used"))
-    if backend.trouble and backend.trouble.created_at > backend.success.created_at:
+    success, trouble = backend.success, backend.trouble
+    if trouble and (success is None or trouble.created_at > success.created_at):
         return badge("doubt", _("failing"))
+    if success is None:
+        return badge("quiet", _("no calls yet"))
     return badge("good", _("healthy"))
 
 

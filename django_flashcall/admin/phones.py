@@ -1,4 +1,4 @@
-"""The admin of phones, with actions to block, unblock and forget them."""
+"""The admin of phones, with actions to block, unblock, unlock and erase them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..models import Call, Phone
 from ..protection import blocking
@@ -33,6 +34,7 @@ class PhoneAdmin(HistoryAdmin):
         "wrong_codes",
         "first_seen",
     )
+    heading = "%(number)s"
     list_filter = (PhoneFilter, ("created_at", DateFilter))
     list_select_related = ("owner",)
     sortable_by = ("first_seen",)
@@ -101,16 +103,18 @@ class PhoneAdmin(HistoryAdmin):
             return badge("refused", _("blocked"))
         if phone.waits_until and phone.waits_until > timezone.now():
             until = _("until %s") % format_datetime(phone.waits_until)
-            return two_lines(badge("doubt", _("waiting")), until)
+            return two_lines(badge("doubt", _("locked")), until)
         if phone.owner_id:
-            return badge("good", _("owned"))
-        return badge("under-way", _("verified")) if phone.verified_at else badge("quiet", _("new"))
+            return badge("good", _("has owner"))
+        if phone.verified_at:
+            return badge("under-way", pgettext_lazy("phone", "verified"))
+        return badge("quiet", _("new"))
 
     @admin.display(description=_("owner"))
     def shown_owner(self, phone: Phone) -> str:
         return str(phone.owner) if phone.owner else "–"
 
-    @admin.display(description=_("verified"))
+    @admin.display(description=pgettext_lazy("phone", "verified"))
     def verified(self, phone: Phone) -> str:
         return format_datetime(phone.verified_at)
 
@@ -118,7 +122,7 @@ class PhoneAdmin(HistoryAdmin):
     def wrong_codes(self, phone: Phone) -> int:
         return phone.failures
 
-    @admin.display(description=_("waits until"))
+    @admin.display(description=_("locked until"))
     def waits(self, phone: Phone) -> str:
         return format_datetime(phone.waits_until)
 

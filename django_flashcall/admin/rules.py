@@ -75,6 +75,7 @@ class RuleAdmin(ModelAdmin):
     search_fields = ("prefix",)  # see `get_search_results`
     search_help_text = _("A full phone number, a prefix, or a country code.")
     list_per_page = 100
+    empty_value_display = "–"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
@@ -87,6 +88,13 @@ class RuleAdmin(ModelAdmin):
             return ["target", "shown_action", "note", "created_by", "created"]
         fields = ["action", "prefix", "country", "channel", "note"]
         return [*fields, "created_by", "created"] if obj else fields
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        description = _("Fill in exactly one: number, country or channel.")
+        fields = self.get_fields(request, obj)
+        if self._is_hidden(request, obj):
+            return [(None, {"fields": fields})]
+        return [(None, {"fields": fields, "description": description})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ["target", "shown_action", "created_by", "created"]
@@ -114,7 +122,7 @@ class RuleAdmin(ModelAdmin):
             obj.created_by = request.user  # type: ignore[assignment]
         super().save_model(request, obj, form, change)
 
-    @admin.display(description=_("what"))
+    @admin.display(description=_("applies to"))
     def target(self, rule: Rule) -> str:
         if rule.channel:
             return badge("refused", _("Channel stopped: %s") % channel_name(rule.channel))
@@ -122,7 +130,7 @@ class RuleAdmin(ModelAdmin):
             return phones.mask(rule.prefix)
         return rule.prefix or rule.country
 
-    @admin.display(description=_("what"))
+    @admin.display(description=_("applies to"))
     def whole_target(self, rule: Rule) -> str:
         return rule.prefix if rule.prefix else self.target(rule)
 

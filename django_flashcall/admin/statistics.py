@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import formats
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from ..delivery import reasons
 from ..insight import operators, statistics
@@ -111,7 +111,7 @@ def _tiles(figures: statistics.Figures) -> list[tuple[str, str]]:
         (_("95th percentile response time"), _milliseconds(total.p95).text),
     ]
     if figures.priced:
-        tiles.append((_("Cost"), _cost(total.cost).text))
+        tiles.append((_("Cost, in the provider's currency"), _cost(total.cost).text))
     return tiles
 
 
@@ -134,7 +134,7 @@ def _charts(figures: statistics.Figures) -> list[Chart]:
         over_time(
             "line",
             _("Conversion rate"),
-            [("good", _("verified"))],
+            [("good", pgettext("verification", "verified"))],
             lambda bucket: [_percent(bucket.share_verified)],
             "%",
         ),
@@ -200,7 +200,9 @@ def _outcomes(groups: Iterable[statistics.Group]) -> list[Cell]:
 
 
 def _moment(start: datetime, *, hourly: bool) -> str:
-    return f"{start:%H:%M}" if hourly else formats.date_format(start, "j M")
+    if hourly:
+        return f"{start:%H:%M}"
+    return formats.date_format(start, pgettext("date format", "j M"))
 
 
 def _count(number: int) -> Cell:

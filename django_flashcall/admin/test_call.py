@@ -89,7 +89,7 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
             field = refusal.field if refusal.field in form.fields else None
             form.add_error(field, str(refusal))
             return None
-        messages.error(request, str(refusal))
+        messages.error(request, _("The provider rejected the call; see the timeline below."))
     elif verification is not None:
         duration = format_duration(verification.newest_call.duration)
         text = _("The provider responded in %(duration)s.") % {"duration": duration}

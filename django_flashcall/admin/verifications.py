@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..insight import timeline
@@ -19,6 +20,7 @@ from .filters import DateFilter
 class VerificationAdmin(HistoryAdmin):
     change_form_template = "admin/django_flashcall/timeline.html"
     list_display = ("when", "masked", "purpose", "shown_channel", "shown_status", "attempts", "id")
+    heading = _("Verification of %(number)s")
     list_display_links = ("when", "id")
     list_filter = ("state", "purpose", "channel", ("created_at", DateFilter))
     list_select_related = ("phone",)
@@ -49,12 +51,6 @@ class VerificationAdmin(HistoryAdmin):
             context["events"] = [
                 _event_context(request, event) for event in timeline.of(verification)
             ]
-            context["title"] = _("Verification of %(number)s") % {
-                "number": verification.phone.number
-                if may(request, "view_number")
-                else verification.phone.masked
-            }
-            context["subtitle"] = None
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("channel"))
@@ -79,7 +75,7 @@ def _event_context(request: HttpRequest, event: timeline.Event) -> dict[str, Any
     """Return what ``event.html`` needs to show an event."""
     context: dict[str, Any] = {
         "kind": event.name,
-        "at": format_datetime(event.at),
+        "at": format_datetime(event.at) if event.at else gettext("time not recorded"),
         "number": event.number,
         "row": event.row,
     }

@@ -52,7 +52,7 @@ REASONS = {
         _("Wait a minute, then request another call."),
     ),
     "provider_unavailable": Reason(
-        _("provider unavailable"),
+        _("provider refused the request"),
         _("We can't call you right now. Please try again in a few minutes."),
     ),
 }

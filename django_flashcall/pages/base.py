@@ -127,8 +127,7 @@ class NotFoundView(Page, TemplateView):
     template_name = "django_flashcall/not_found.html"
 
     def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        context = self.get_context_data(message=VerificationNotFound.message)
-        return self.render_to_response(context, status=404)
+        return self.render_to_response(self.get_context_data(), status=404)
 
 
 def wants_json(request: HttpRequest) -> bool:

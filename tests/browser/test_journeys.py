@@ -31,7 +31,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobil
 def test_by_mouse(visit, site, provider, options, scripts):
     page = visit(java_script_enabled=scripts, **options)
     start(page, site, "8 (916) 123-45-67")
-    expect(page.locator("h1")).to_have_text("Enter the last 4 digits of the number that calls you")
+    expect(page.locator("h1")).to_have_text("Enter the last 4 digits of the caller's number")
     code = provider.last_call(NUMBER).code
     code_field(page).fill(" ".join(code))  # the last digit sends it
     if not scripts:
@@ -84,7 +84,7 @@ def test_in_russian(visit, site, provider):
     page = visit(locale="ru-RU")
     start(page, site, "8 (916) 123-45-67")
     expect(page.locator("html")).to_have_attribute("lang", "ru")
-    heading = "Введите последние 4 цифры номера, с которого звонят"
+    heading = "Введите последние 4 цифры номера, с которого мы позвоним"
     expect(page.locator("h1")).to_have_text(heading)
     code = provider.last_call(NUMBER).code
     code_field(page).fill(wrong(code))
