@@ -329,10 +329,31 @@ def test_the_health_takes_few_queries_and_is_shown_to_those_who_see_calls(caller
     call(caller, "+79161239906")
     with CaptureQueriesContext(connection) as captured:
         assert caller.get(INDEX).status_code == 200
-    assert sum("flashcall" in query["sql"].split("WHERE")[0] for query in captured) <= 2
+    assert sum("flashcall" in query["sql"].split("WHERE")[0] for query in captured) <= 3
     page = operator("view_rule", name="other").get(INDEX).content.decode()
     assert "Provider health" not in page
     assert "Invalid password" not in page
+
+
+def test_a_paused_backend_is_resumed_by_hand(caller, provider, configure):
+    configure(BREAKER_FAILURES=2)
+    for number in ("+79161239901", "+79161249901"):
+        call(caller, number)
+    page = caller.get(INDEX).content.decode()
+    assert "No calls go through “default” until" in page
+    assert "Failures in a row: 2." in page
+    assert "Resume calls now" in page
+    path = url("call") + "resume/default/"
+    assert operator(*VIEW, name="other").post(path).status_code == 403
+    assert "Resume calls now" not in operator(*VIEW, name="third").get(INDEX).content.decode()
+    assert caller.get(path).status_code == 405
+    answer = caller.post(path, follow=True)
+    assert "Calls go through “default” again." in answer.content.decode()
+    assert LogEntry.objects.latest("pk").object_repr == "default"
+    assert "No calls go through" not in caller.get(INDEX).content.decode()
+    assert caller.post(path, follow=True).status_code == 200  # the second click
+    call(caller)
+    assert Call.objects.latest("pk").status == "sent"
 
 
 def test_a_providers_words_are_escaped(caller, outbox):

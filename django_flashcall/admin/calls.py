@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..decorators import non_atomic
 from ..models import Call
-from . import display, export, search, statistics, test_call
+from . import display, export, health, search, statistics, test_call
 from .base import (
     HistoryAdmin,
     badge,
@@ -78,6 +78,7 @@ class CallAdmin(HistoryAdmin):
             path("export/", view(export.export), name=name % "export"),
             path("statistics/", view(statistics.page), name=name % "statistics"),
             path("test-call/", call_view, name=name % "test"),
+            path("resume/<str:alias>/", view(health.resume), name=name % "resume"),
             *super().get_urls(),
         ]
 

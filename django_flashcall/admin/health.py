@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from ..insight import health
-from ..models import Call
-from .base import badge, format_datetime, mask_numbers, may
+from ..models import Call, CircuitBreaker
+from ..verification import breaker
+from .base import HistoryAdmin, badge, format_datetime, log, mask_numbers, may
 from .display import channel_name
 
 
@@ -19,13 +24,19 @@ def health_context(request: HttpRequest) -> dict[str, Any]:
         return {}
     return {
         "backends": [_backend_context(request, backend) for backend in health.backends()],
+        "may_resume": may(request, "place_test_call"),
         "stopped": [channel_name(name) for name in health.stopped_channels()],
     }
 
 
 def _backend_context(request: HttpRequest, backend: health.Health) -> dict[str, Any]:
+    paused = backend.paused
     return {
         "backend": backend.backend,
+        "paused": paused,
+        "paused_since": format_datetime(paused.opened_at if paused else None),
+        "next_try_at": format_datetime(paused.next_try_at if paused else None),
+        "paused_reason": _text(request, paused.reason if paused else ""),
         "state": _state(backend),
         "success_at": _time(backend.success),
         "trouble": backend.trouble,
@@ -40,6 +51,8 @@ def _backend_context(request: HttpRequest, backend: health.Health) -> dict[str, 
 def _state(backend: health.Health) -> str:
     if backend.needs_attention:
         return badge("refused", _("needs attention"))
+    if backend.paused:
+        return badge("refused", _("paused"))
     success, trouble = backend.success, backend.trouble
     if trouble and (success is None or trouble.created_at > success.created_at):
         return badge("doubt", _("failing"))
@@ -53,7 +66,22 @@ def _time(call: Call | None) -> str:
 
 
 def _message(request: HttpRequest, call: Call | None) -> str:
-    if call is None:
-        return ""
-    message = call.provider_message
+    return _text(request, call.provider_message if call else "")
+
+
+def _text(request: HttpRequest, message: str) -> str:
     return message if may(request, "view_number") else mask_numbers(message)
+
+
+def resume(admin: HistoryAdmin, request: HttpRequest, alias: str) -> HttpResponse:
+    """Let calls go through a paused backend again, and return to the list of calls."""
+    if not (may(request, "place_test_call") and admin.has_view_permission(request)):
+        raise PermissionDenied
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if breaker.resume(alias):
+        text = _("Calls go through “%s” again.") % alias
+        log(request, CircuitBreaker.objects.get(backend=alias), CHANGE, text, alias)
+        messages.success(request, text)
+    name = "admin:django_flashcall_call_changelist"
+    return HttpResponseRedirect(reverse(name, current_app=admin.admin_site.name))

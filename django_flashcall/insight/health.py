@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from django.db.models import Q, Subquery
 
 from ..conf import conf
-from ..models import FAILED, Call, Rule
+from ..models import FAILED, Call, CircuitBreaker, Rule
 
 VISITOR_ERRORS = ("invalid_destination", "duplicate_call")
 """Reasons of rejected calls that depend on the visitor's request, not on the provider."""
@@ -25,16 +25,18 @@ class Health:
         success: the last call that the provider accepted, or None.
         trouble: the last failed call, without failures caused by the visitor's request, or None.
         needs_attention: the last call that needs attention; None if a later one succeeded.
+        paused: its circuit breaker if no calls go through it, or None.
     """
 
     backend: str
     success: Call | None = None
     trouble: Call | None = None
     needs_attention: Call | None = None
+    paused: CircuitBreaker | None = None
 
 
 def backends() -> list[Health]:
-    """Return the health of each backend in the settings, in one query."""
+    """Return the health of each backend in the settings, in two queries."""
     wanted = Q(pk__in=())
     for alias in conf.BACKENDS:
         calls = Call.objects.filter(backend=alias).order_by("-created_at").values("pk")
@@ -42,7 +44,8 @@ def backends() -> list[Health]:
         wanted |= Q(pk=Subquery(calls.filter(status__in=ACCEPTED)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(FAILED).exclude(error_code__in=VISITOR_ERRORS)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(must_mend=True)[:1]))
-    found = {alias: Health(alias) for alias in conf.BACKENDS}
+    paused = {row.backend: row for row in CircuitBreaker.objects.exclude(opened_at=None)}
+    found = {alias: Health(alias, paused=paused.get(alias)) for alias in conf.BACKENDS}
     for call in Call.objects.filter(wanted).order_by("created_at", "pk"):
         health = found[call.backend]
         if call.status in ACCEPTED:
