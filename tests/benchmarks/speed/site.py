@@ -17,7 +17,8 @@ class EmptyView(APIView):
     permission_classes = (AllowAny,)
 
     def post(self, request: Request, **kwargs: Any) -> Response:
-        return Response({"phone": request.data["phone"]})
+        data: Any = request.data
+        return Response({"phone": data["phone"]})
 
 
 urlpatterns = [
