@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done)
 BIN = .venv/bin
 
-.PHONY: demo test lint docs schema messages picture clean
+.PHONY: demo test lint bench docs schema messages picture clean
 
 demo: .venv/demo
 	cd example_project && ../$(BIN)/python manage.py demo $(ARGS)
@@ -19,6 +19,9 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/bench  # fills the tables of docs/explanation/speed.md; needs wrk
+	$(BIN)/python -m tests.benchmarks.speed $(ARGS)
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -49,6 +52,10 @@ clean:
 
 .venv/test: .venv/bin/python setup.cfg
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,demo,docs]'
+	touch $@
+
+.venv/bench: .venv/bin/python setup.cfg
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 .venv/docs: .venv/test

@@ -1,0 +1,89 @@
+"""Measures operations inside one process: Django's test client, through middleware and views."""
+
+from __future__ import annotations
+
+import time
+from statistics import mean, quantiles
+from typing import Any
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from .operations import OPERATIONS, Operation, Request, complete_busy_calls
+
+WARM_UP = 5
+DATA = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "(")
+"""How data statements begin, unlike BEGIN, SAVEPOINT and the like."""
+
+
+class Meter:
+    """The measurements of one operation."""
+
+    def __init__(self, operation: Operation, count: int) -> None:
+        self.operation = operation
+        self.requests = iter(operation.prepare(count + WARM_UP + 1))
+        self.cpu: list[float] = []
+        """Milliseconds of CPU time of one request, for each batch."""
+        self.wall: list[float] = []
+        """Milliseconds of each request."""
+        self.statements = 0
+
+    def warm_up(self, client: Client) -> None:
+        for _ in range(WARM_UP):
+            send(client, next(self.requests))
+        with CaptureQueriesContext(connection) as captured:
+            send(client, next(self.requests))
+        self.statements = sum(query["sql"].startswith(DATA) for query in captured)
+
+    def run(self, client: Client, batch: int) -> None:
+        begun = time.process_time()
+        for _ in range(batch):
+            sent = time.perf_counter()
+            send(client, next(self.requests))
+            self.wall.append((time.perf_counter() - sent) * 1000)
+        self.cpu.append((time.process_time() - begun) * 1000 / batch)
+
+    def result(self) -> dict[str, Any]:
+        percent = quantiles(self.wall, n=100, method="inclusive")
+        return {
+            "package": self.operation.package,
+            "operation": self.operation.name,
+            "requests": len(self.wall),
+            "cpu_ms": spread(self.cpu),
+            "wall_ms": {"p50": percent[49], "p99": percent[98], "mean": mean(self.wall)},
+            "statements": self.statements,
+        }
+
+
+def measure(rounds: int, batch: int) -> list[dict[str, Any]]:
+    """Send batches of every operation in turn, so that a slow minute of the machine hits all."""
+    client = Client()
+    meters = [Meter(operation, rounds * batch) for operation in OPERATIONS]
+    for meter in meters:
+        meter.warm_up(client)
+    for _ in range(rounds):
+        for meter in meters:
+            meter.run(client, batch)
+        complete_busy_calls()
+    return [meter.result() for meter in meters]
+
+
+def send(client: Client, request: Request) -> None:
+    response = client.generic(
+        request.method,
+        request.path,
+        request.body,
+        content_type="application/json",
+        headers={"X-Forwarded-For": request.ip},
+    )
+    if response.status_code != request.status:
+        raise RuntimeError(f"{request} got {response.status_code}: {response.content!r}")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the median and the quartiles."""
+    if len(values) == 1:
+        values = values * 2
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return {"median": middle, "q1": low, "q3": high}
