@@ -86,7 +86,7 @@ class Evidence:
 
     unverified: int = 0
     honest: int = 0
-    _against: Counter[int] = field(default_factory=Counter, repr=False)
+    _against: dict[int, int] = field(default_factory=dict, repr=False)
 
     def add(self, number: int, calls: int, *, honest: bool) -> None:
         """Add the calls of one number on one day."""
@@ -94,9 +94,10 @@ class Evidence:
         # Also count excess calls of a number that completed: fraudsters complete codes on numbers
         # of their own.
         against = max(0, calls - TRIES) if honest else min(calls, TRIES)
-        against = min(against, TRIES_OF_NUMBER - self._against[number])
-        self._against[number] += against
-        self.unverified += against
+        if against:
+            before = self._against.get(number, 0)
+            self._against[number] = min(before + against, TRIES_OF_NUMBER)
+            self.unverified += self._against[number] - before
 
     def allowed(self, floor: int, share: float) -> int:
         """Return the number of uncompleted calls that chance explains."""
@@ -170,24 +171,31 @@ def _usual_share(past: Evidence) -> float:
 def _weighed(prefix: str, network: str, now: datetime) -> tuple[Evidence, ...]:
     """Return the evidence of a range before today, today and in all, and of an address today."""
     values = {"prefix": prefix, "network": network}
-    times = {"since": now - MEMORY, "today": now - DAY, "young": now - PATIENCE}
+    today, young = now - DAY, now - PATIENCE
     calls: Counter[tuple[str, Key]] = Counter()
     honest: set[Key] = set()
+    completed = int(Call.Progress.COMPLETED)
     for name, phone, at, progress in _SAMPLE.rows(
         *(name for name in values if values[name]),
-        **times,
+        since=now - MEMORY,
+        today=today,
+        young=young,
         **{name: value for name, value in values.items() if value},
     ):
-        key = phone, at.date(), at > times["today"]
-        completed = progress == Call.Progress.COMPLETED
-        if completed:
+        key = phone, at.date(), at > today
+        if progress == completed:
             honest.add(key)
-        if completed or at <= times["young"]:
-            calls[name, key] += 1
-    past, today, whole, address = evidence = tuple(Evidence() for _ in range(4))
+        elif at > young:
+            continue
+        calls[name, key] += 1
+    past, recent, whole, address = evidence = tuple(Evidence() for _ in range(4))
     for (name, key), number in calls.items():
-        for part in (address,) if name == "network" else (today if key[2] else past, whole):
-            part.add(key[0], number, honest=key in honest)
+        is_honest = key in honest
+        if name == "network":
+            address.add(key[0], number, honest=is_honest)
+        else:
+            (recent if key[2] else past).add(key[0], number, honest=is_honest)
+            whole.add(key[0], number, honest=is_honest)
     return evidence
 
 
