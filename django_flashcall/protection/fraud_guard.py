@@ -27,7 +27,7 @@ from .. import phones, signals
 from ..conf import conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, Phone, Refusal
-from ..prepared import Prepared
+from ..prepared import Prepared, Unknown
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
@@ -205,7 +205,7 @@ def _sample(
     """Return the newest calls of a range and of an address, at most `SAMPLE` of each part."""
     parts: list[QuerySet[Any, Any]] = []
     for name in names:
-        calls = Call.objects.filter(is_test=False, **{name: values[name]})
+        calls = Call.objects.filter(is_test=False, **{name: Unknown(values[name])})
         calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
         rows = calls.annotate(of=Value(name)).values_list("of", "phone", "created_at", "progress")
         if name == "prefix":

@@ -23,7 +23,7 @@ from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import Prepared, PreparedUpdate
+from ..prepared import Prepared, PreparedUpdate, Unknown
 from . import budget
 from .visitors import Source
 
@@ -280,6 +280,8 @@ def _addresses(source: Source) -> Iterator[tuple[int, str]]:
 def _rows(by: tuple[str, ...], since: Any, values: Mapping[str, Any]) -> QuerySet[Any]:
     """Return the rows in a window."""
     shared = {name: values[name] for name in by if name != "attempts"}
+    if "phone" not in by:
+        shared = {name: Unknown(value) for name, value in shared.items()}
     if "attempts" in by:
         return Attempt.objects.filter(created_at__gt=since, counts=True, **shared)
     calls = Call.objects.filter(created_at__gt=since, **shared)
