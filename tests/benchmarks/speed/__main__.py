@@ -61,12 +61,11 @@ def main() -> None:
     if options.sizes:
         form = form._replace(sizes=tuple(sorted(map(int, options.sizes.split(",")))))
     set_up()
+    from . import tables  # before the long part, so that a mistake shows at once
+
     results = measure(form)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-
-    from . import tables
-
     found = tables.tables(results)
     if options.short:
         print("\n\n".join(found.values()))
