@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_flashcall import services
 from django_flashcall.models import Phone
+from django_flashcall.protection import budget
 
 from .test_services import wrong
 
@@ -18,9 +19,10 @@ NEW, SEEN, VERIFIED, OWNED = (f"+791612345{n}" for n in (60, 61, 62, 63))
 
 
 @pytest.fixture(autouse=True)
-def known(outbox, configure):
+def known(outbox, configure, monkeypatch):
     """A number that was called, one that was verified, and one that has an account."""
     configure(COOLDOWN=0)
+    monkeypatch.setattr(budget, "_made", None)  # the tables were rolled back
     services.start(SEEN)
     for number in (VERIFIED, OWNED):
         token = services.check(services.start(number), outbox[-1].code)

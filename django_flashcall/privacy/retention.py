@@ -27,14 +27,14 @@ def forget(phone: Phone) -> None:
 
 
 def outdated(before: datetime) -> list[QuerySet[Any]]:
-    """Return querysets of the rows older than a moment, in the order to delete them.
+    """Return querysets of the rows older than a moment, in the order to delete them, oldest first.
 
     Verifications are deleted with everything that belongs to them. A number is deleted if it has no
     owner and no recent verification; a locked number stays, because deleting it would unlock it.
     """
     recent = Verification.objects.filter(phone=OuterRef("pk"), created_at__gte=before)
     return [
-        Verification.objects.filter(created_at__lt=before),
+        Verification.objects.filter(created_at__lt=before).order_by("created_at"),
         Phone.objects.filter(
             ~Exists(recent),
             # Conditions on the row itself, so that a concurrent `start` keeps it.
@@ -42,10 +42,10 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
             Q(waits_until=None) | Q(waits_until__lt=before),
             owner=None,
             created_at__lt=before,
-        ),
-        CallCount.objects.filter(begins_at__lt=before),
-        Refusal.objects.filter(hour__lt=before),
-        GuardDecision.objects.filter(created_at__lt=before),
+        ).order_by("created_at"),
+        CallCount.objects.filter(begins_at__lt=before).order_by("begins_at"),
+        Refusal.objects.filter(hour__lt=before).order_by("hour"),
+        GuardDecision.objects.filter(created_at__lt=before).order_by("created_at"),
     ]
 
 
@@ -60,9 +60,12 @@ def prune(before: datetime) -> Counter[str]:
     """
     gone: Counter[str] = Counter()
     for rows in outdated(before):
-        while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
-            number, by_model = rows.filter(pk__in=keys).delete()
+        (time,) = rows.query.order_by
+        while batch := list(rows.values_list("pk", time)[:BATCH]):
+            number, by_model = rows.filter(pk__in=[pk for pk, _ in batch]).delete()
             gone.update(by_model)
             if not number:
                 break
+            # Do not look again at the older rows that stay.
+            rows = rows.filter(**{f"{time}__gte": batch[-1][1]})
     return gone
