@@ -32,7 +32,8 @@ NEEDS_AN_APP = {"people/models.py"}
 
 WORDS_IN_CAPITALS = {
     "BACKEND", "BACKENDZ", "CALLS", "DELETE", "DIRS", "ERROR", "ERRORS", "FLASHCALL",
-    "FLASHINGCALL", "GET", "HMAC", "INFO", "OPTIONS", "PATH_INFO", "POST", "REQUIRED_FIELDS",
+    "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
+    "REQUIRED_FIELDS",
     "FLASH_CALL", "STEERING", "UPDATE", "USERNAME_FIELD", "VOICE_CODE", "WARNING",
 }  # fmt: skip
 """Words in capitals that are no setting."""
