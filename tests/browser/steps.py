@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.utils import timezone, translation
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 
 from django_flashcall.models import Call, Phone
 
@@ -13,10 +13,10 @@ NUMBER = "+79161234567"
 PASSWORD = "correct horse 9"
 
 
-def word(page, text):
+def word(page, text, context=None):
     """Return a text in the language of the page that is open."""
     with translation.override(page.locator("html").get_attribute("lang")):
-        return gettext(text)
+        return pgettext(context, text) if context else gettext(text)
 
 
 def press(page, name):
@@ -32,7 +32,7 @@ def start(page, site, number=NUMBER, path="signup/"):
 
 
 def code_field(page):
-    return page.get_by_label(word(page, "Code"), exact=True)
+    return page.get_by_label(word(page, "Code", "phone verification"), exact=True)
 
 
 def wrong(code):
