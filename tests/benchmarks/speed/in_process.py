@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from statistics import mean, quantiles
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from .operations import OPERATIONS, Operation, Request, complete_busy_calls
+from .operations import Operation, Request, complete_busy_calls
 
 WARM_UP = 5
 DATA = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "(")
@@ -56,10 +57,10 @@ class Meter:
         }
 
 
-def measure(rounds: int, batch: int) -> list[dict[str, Any]]:
+def measure(operations: Sequence[Operation], rounds: int, batch: int) -> list[dict[str, Any]]:
     """Send batches of every operation in turn, so that a slow minute of the machine hits all."""
     client = Client()
-    meters = [Meter(operation, rounds * batch) for operation in OPERATIONS]
+    meters = [Meter(operation, rounds * batch) for operation in operations]
     for meter in meters:
         meter.warm_up(client)
     for _ in range(rounds):

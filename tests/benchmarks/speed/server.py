@@ -18,7 +18,7 @@ from typing import Any
 from django.db import connection
 
 from .in_process import spread
-from .operations import OPERATIONS, Operation, Request, nothing
+from .operations import Operation, Request, nothing
 
 WORKERS = 2
 RESERVE = 6
@@ -27,12 +27,14 @@ WARM_UP = 20
 SCRIPT = Path(__file__).with_name("requests.lua")
 
 
-def measure(connections: Sequence[int], seconds: int, repeats: int) -> list[dict[str, Any]]:
+def measure(
+    operations: Sequence[Operation], connections: Sequence[int], seconds: int, repeats: int
+) -> list[dict[str, Any]]:
     """Measure every operation with every number of connections, in turn, several times."""
     if shutil.which("wrk") is None:
         print("wrk is not installed: nothing is measured through a web server.")
         return []
-    measured = [operation for operation in OPERATIONS if operation.in_server]
+    measured = [operation for operation in operations if operation.in_server]
     runs: dict[tuple[Operation, int], list[dict[str, Any]]] = {}
     with gunicorn() as port, tempfile.TemporaryDirectory() as folder:
         for operation in measured:
