@@ -45,6 +45,7 @@ def check_settings(
         *_channels(),
         *_purposes(),
         *_user_phone_field(),
+        *_task_framework(),
     ]
 
 
@@ -84,6 +85,16 @@ def _deployment() -> Iterator[CheckMessage]:
             "X-Forwarded-For. Without it, all visitors share the limits of one address.",
             id="django_flashcall.W004",
         )
+    if _is_right("DISPATCH") and conf.DISPATCH == "task":
+        backend = _task_backend()
+        if backend is not None and type(backend).__name__ in ("ImmediateBackend", "DummyBackend"):
+            yield Warning(
+                f"FLASHCALL: DISPATCH is 'task', but TASKS uses {type(backend).__name__}, which "
+                "has no workers.",
+                hint="Choose a backend with workers in TASKS, such as django-tasks-db, or set "
+                "DISPATCH to 'inline'.",
+                id="django_flashcall.W006",
+            )
     if _is_right("PURPOSES"):
         login = conf.PURPOSES.get("login")
         if login is not None and login.code_length < max(CODE_LENGTHS):
@@ -179,6 +190,25 @@ def _user_phone_field() -> Iterator[CheckMessage]:
             hint="USER_PHONE_FIELD must be a field of AUTH_USER_MODEL that stores E.164 numbers.",
             id="django_flashcall.E017",
         )
+
+
+def _task_framework() -> Iterator[CheckMessage]:
+    if _is_right("DISPATCH") and conf.DISPATCH == "task" and _task_backend() is None:
+        yield Error(
+            "FLASHCALL: DISPATCH is 'task', but Django's task framework is not installed.",
+            hint="Use Django 6.0 or newer, or `pip install django-flashcall[tasks]` and add "
+            "'django_tasks' to INSTALLED_APPS.",
+            id="django_flashcall.E018",
+        )
+
+
+def _task_backend() -> Any:
+    """Return the backend of the tasks that place calls, or None without the task framework."""
+    try:
+        from . import tasks
+    except ImportError:
+        return None
+    return tasks.place_call.using(backend=conf.TASK_BACKEND).get_backend()
 
 
 def _is_right(name: str) -> bool:

@@ -391,6 +391,14 @@ class FlashcallSettings:
     BREAKER_WAIT = Setting(
         30, _integer(1, 3600), "seconds until a single call tries a failed backend again"
     )
+    DISPATCH = Setting(
+        "inline",
+        cast("Callable[[Any], str]", _choice("inline", "task")),
+        "`inline`: the request places the call and waits for the provider; `task`: a worker of "
+        "Django's task framework does",
+    )
+    TASK_BACKEND = Setting("default", _name, "backend in `TASKS` of the tasks that place calls")
+    TASK_QUEUE = Setting("default", _name, "queue of the tasks that place calls")
 
     @property
     def given(self) -> Mapping[str, Any]:

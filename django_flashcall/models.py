@@ -398,6 +398,23 @@ class Call(models.Model):
         return call
 
 
+class QueuedCall(models.Model):
+    """A call that a worker has to place. The row is deleted when the provider has responded.
+
+    It makes sure that a call is neither lost nor placed twice if a worker is killed.
+    """
+
+    call = models.OneToOneField(Call, on_delete=models.CASCADE, related_name="in_queue")
+    # When a worker took it. Two workers cannot take it: the update is conditional.
+    taken_at = models.DateTimeField(null=True)
+    # When its number was called before, to undo the cooldown if the call is rejected.
+    called_before = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.call_id)
+
+
 class CircuitBreaker(models.Model):
     """The failures in a row of a backend, and how long no calls go through it."""
 

@@ -9,7 +9,6 @@ transaction that counted it, not inside it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,8 +40,8 @@ from .protection import fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .verification import breaker, calls, codes, in_flight, tokens
-from .verification.lookup import FINISHED, find, has_verified_phone, phone_of
+from .verification import breaker, codes, dispatch, in_flight, tokens
+from .verification.lookup import explain, find, has_verified_phone, phone_of
 from .verification.tokens import Person, create_user, read_token, redeem, sign_up
 
 __all__ = [
@@ -63,9 +62,6 @@ __all__ = [
     "sign_up",
     "start",
 ]
-
-FAILOVER_WITHIN = 5
-"""Seconds after which no other backend tries, so that a visitor waits for less than 16 seconds."""
 
 NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
@@ -131,11 +127,7 @@ def start(
                 expires_at=now + timedelta(seconds=config.code_ttl),
             )
             verification.stopped = found.stopped
-            call, code = _queue(verification, channel, aliases[0], source, now)
-            if not call.is_test:
-                slot.take()
-                breaker.take(found.breakers.get(call.backend), now)
-            limits.count_call(call)
+            call, code = _queue(verification, aliases[0], source, reservation, found, slot)
         _place(call, code, reservation, aliases[1:], found)
     return verification
 
@@ -181,11 +173,7 @@ def resend(
                 verification.refresh_from_db(from_queryset=_with_phone())
                 verification.stopped = found.stopped
                 reservation = limits.reserve(verification.phone, source, now)
-                call, code = _queue(verification, channel, aliases[0], source, now)
-                if not call.is_test:
-                    slot.take()
-                    breaker.take(found.breakers.get(call.backend), now)
-                limits.count_call(call)
+                call, code = _queue(verification, aliases[0], source, reservation, found, slot)
         if not resent:
             raise _state_error(verification, source, on_form=True)
         _place(call, code, reservation, aliases[1:], found)
@@ -289,13 +277,6 @@ def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]
     return name or working[0]
 
 
-def _usable_backends(number: str, channel: str, found: rules.Judgement, now: datetime) -> list[str]:
-    """Return the backends that can place the call, preferred first; "" for a test number."""
-    if number in conf.TEST_NUMBERS:
-        return [""]
-    return breaker.usable(conf.CHANNELS[channel], found.breakers, now)
-
-
 def _with_phone() -> QuerySet[Verification]:
     return Verification.objects.using(_database()).select_related("phone")
 
@@ -320,35 +301,30 @@ _SPEND_ATTEMPT = PreparedUpdate(
 )
 
 
-def _queue(
-    verification: Verification, channel: str, alias: str, source: Source, now: datetime
-) -> tuple[Call, Secret]:
-    """Create the row of the next call and return it with its new code.
+def _usable_backends(number: str, channel: str, found: rules.Judgement, now: datetime) -> list[str]:
+    """Return the backends that can place the call, preferred first; "" for a test number."""
+    if number in conf.TEST_NUMBERS:
+        return [""]
+    return breaker.usable(conf.CHANNELS[channel], found.breakers, now)
 
-    The code is empty if the provider chooses it: no code is valid before the response.
-    """
-    number = verification.phone.number
-    test_code = conf.TEST_NUMBERS.get(number)
-    if test_code:
-        code = Secret(test_code)
-    elif calls.chooses_code(alias):
-        code = Secret()
-    else:
-        code = codes.generate(verification.code_length)
-    call = Call.objects.create(
-        verification=verification,
-        phone=verification.phone,
-        channel=channel,
-        backend=alias,
-        code_digest=codes.digest(code, verification.pk) if code else "",
-        prefix=phones.prefix(number),
-        country=phones.country(number),
-        network=source.network,
-        wide_network=source.wide_network,
-        is_test=test_code is not None,
-        created_at=now,
-    )
-    verification.newest_call = call
+
+def _queue(
+    verification: Verification,
+    alias: str,
+    source: Source,
+    reservation: limits.Reservation,
+    found: rules.Judgement,
+    slot: in_flight.Slot,
+) -> tuple[Call, Secret]:
+    """Create the row of the next call, and take what placing it needs."""
+    now = reservation.at
+    call, code = dispatch.queue(verification, verification.channel, alias, source, now)
+    if dispatch.needs_worker(call):
+        dispatch.hand_over(call, reservation)
+    elif not call.is_test:
+        slot.take()
+        breaker.take(found.breakers.get(alias), now)
+    limits.count_call(call)
     return call, code
 
 
@@ -359,18 +335,13 @@ def _place(
     others: Collection[str],
     found: rules.Judgement,
 ) -> None:
-    """Place a call. If its backend is certainly unable to, let the others try, in their order."""
     refusals.watch_budget(reservation.spent, reservation.at)
-    until = time.monotonic() + FAILOVER_WITHIN
-    verification, source = call.verification, Source(call.network, call.wide_network)
-    # The first of them may be a paused backend that is tried again; the others must work.
-    for alias in [name for name in others if not breaker.is_paused(found.breakers.get(name))]:
-        failing = found.breakers.get(call.backend)
-        if calls.place(call, code, reservation, failing, next_until=until):
-            return
-        with _durable_transaction():
-            call, code = _queue(verification, call.channel, alias, source, timezone.now())
-    calls.place(call, code, reservation, found.breakers.get(call.backend))
+    if dispatch.needs_worker(call):
+        from . import tasks  # needs Django's task framework
+
+        tasks.enqueue(call, reservation)
+    else:
+        dispatch.place(call, code, reservation, others, found)
 
 
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
@@ -441,10 +412,11 @@ def _state_error(
         verification.refresh_from_db(from_queryset=_with_phone())
     except Verification.DoesNotExist:
         return VerificationNotFound()  # deleted in the meantime
-    status = verification.status
-    if status == Verification.EXPIRED:
+    if verification.status == Verification.EXPIRED:
         verification.erase_codes()
-    error = FINISHED[status]() if status in FINISHED else TooManyCalls(NO_CALLS_LEFT)
+    if verification.state == Verification.State.FAILED:
+        verification.newest_call = verification.calls.latest("pk")
+    error = explain(verification) or TooManyCalls(NO_CALLS_LEFT)
     if isinstance(error, TooManyAttempts):
         error.attempts_left = 0
     if isinstance(error, (TooManyAttempts, TooManyCalls)):

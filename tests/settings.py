@@ -1,5 +1,9 @@
 """Settings of the suite; ``TEST_DATABASE`` is ``sqlite`` or ``postgres``."""
 
+import os
+
+import django
+
 from . import databases
 
 SECRET_KEY = "the tests' own key, which keeps nothing"
@@ -69,5 +73,14 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
 }
 FLASHCALL = {"BACKENDS": {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}}}
+
+if django.VERSION < (6, 0):
+    INSTALLED_APPS.append("django_tasks")
+INSTALLED_APPS.append("django_tasks_db")
+TASKS = {
+    "default": {"BACKEND": "django_tasks_db.DatabaseBackend"},
+    "redis": {"BACKEND": "django_tasks_rq.RQBackend"},
+}
+RQ_QUEUES = {"default": {"URL": os.environ.get("FLASHCALL_REDIS", "redis://127.0.0.1:1/0")}}
 
 DATABASES = {"default": databases.chosen()}

@@ -119,6 +119,12 @@ class BaseBackend:
     lost, the visitor has to request another call.
     """
 
+    duplicate_control: bool = False
+    """True if the provider drops a request with the ``id`` of an earlier one.
+
+    Only then is a call requested again after a worker was killed while it placed it.
+    """
+
     def __init__(self, alias: str) -> None:
         self.alias = alias
 

@@ -33,7 +33,7 @@ from ..exceptions import (
 )
 from ..models import Call, Verification
 from ..protection import visitors
-from ..verification.lookup import FINISHED
+from ..verification.lookup import explain, rejection
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
@@ -175,10 +175,13 @@ class CheckView(VerificationPage, FormPage):
         refusal = sessions.pop_error(self.request, verification)
         form = context["form"]
         over: Any = None
-        if not verification.is_pending:
-            over = refusal["message"] if refusal else FINISHED[verification.status].message
+        if finished := explain(verification):
+            over = refusal["message"] if refusal else finished.message
         elif refusal:
             forms.add_stored_error(form, refusal)
+            forms.focus(form)
+        elif rejected := rejection(verification.newest_call):
+            forms.add_service_error(form, rejected)
             forms.focus(form)
         call = placed(verification)
         others = [channel for channel in verification.channels if channel != call.channel]
@@ -191,7 +194,7 @@ class CheckView(VerificationPage, FormPage):
             expires_in=seconds_until(verification.expires_at),
             others=others,
             over=over,
-            verified=refusal is None and FINISHED.get(verification.status) is AlreadyVerified,
+            verified=refusal is None and isinstance(finished, AlreadyVerified),
             success_url=self.get_success_url(),
             start_url=self.start_url(),
         )

@@ -52,6 +52,7 @@ def place(
     failing: CircuitBreaker | None = None,
     *,
     next_until: float | None = None,
+    again: bool = False,
 ) -> bool:
     """Ask the provider for a call, store its response, and raise the error for the visitor.
 
@@ -62,6 +63,7 @@ def place(
         failing: the circuit breaker of the backend, if it failed last.
         next_until: the time of `time.monotonic` until which another backend can try, if this one is
             certainly unable to place the call; None if there is no other.
+        again: a worker that was killed may have placed the call, and the provider drops duplicates.
 
     Returns:
         False if the other backend has to try; nothing is given back then.
@@ -82,7 +84,12 @@ def place(
             CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
         )
     except ProviderError as raised:
-        error = raised
+        if not again:
+            error = raised
+        elif isinstance(raised, DuplicateRejected):
+            receipt = Receipt()  # the first request got through
+        else:
+            error = UnknownOutcome(raised.description)
     except Exception as bug:
         # A bug in the backend: the call may have been placed. The message and local variables may
         # contain the code, so log only the type and the line.
@@ -102,7 +109,7 @@ def place(
         unable = isinstance(error, (TemporaryFailure, Misconfigured))
         is_in_time = next_until is not None and time.monotonic() < next_until
         go_on = is_in_time and unable and not error.may_have_been_placed
-        refusal = _save_error(call, error, None if go_on else reservation)
+        refusal = fail(call, error, None if go_on else reservation)
         breaker.record(call.backend, error, failing)
         error = None  # a traceback would show it, and it refers to this frame
         if go_on:
@@ -144,10 +151,17 @@ def _save_chosen_code(call: Call, receipt: Receipt) -> ProviderError | None:
     return None
 
 
-def _save_error(
+def fail(
     call: Call, error: ProviderError, reservation: Reservation | None
 ) -> FlashcallError | None:
-    """Store an error of a backend; return the error for the visitor, if any."""
+    """Store why a call failed; return the error for the visitor, if any.
+
+    Args:
+        call: the committed row of the call.
+        error: the error of a backend, or one like it.
+        reservation: the result of `limits.reserve`, given back if the call was certainly not
+            placed; None to keep it.
+    """
     refusal = _translate(error)
     _save_response(
         call,

@@ -14,11 +14,36 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from ..redaction import Secret
 
 _SALT = "django_flashcall.codes"
+_DERIVED_SALT = "django_flashcall.codes.derived"
 
 
 def generate(length: int) -> Secret:
     """Return a uniformly random code of `length` digits (NIST SP 800-63B-4, 3.1.3.2)."""
     return Secret(f"{secrets.randbelow(10**length):0{length}d}")
+
+
+def derive(reference: UUID, length: int, *, verification: UUID, kept: str) -> Secret:
+    """Return the code of a call that a worker places: it follows from the call and ``SECRET_KEY``.
+
+    So the code needs no place in the queue. To others it is as random as the identifier of the call
+    (HMAC is a pseudorandom function, RFC 2104). If the key was rotated while the call waited, an
+    older one matches.
+
+    Args:
+        reference: the identifier of the call.
+        length: digits of the code.
+        verification: the id of the verification.
+        kept: the stored digest; empty if the code is new.
+
+    Returns:
+        the code; empty if no key of the site matches.
+    """
+    for key in _keys():
+        found = salted_hmac(_DERIVED_SALT, reference.hex, secret=key, algorithm="sha256").digest()
+        code = Secret(f"{int.from_bytes(found) % 10**length:0{length}d}")
+        if not kept or constant_time_compare(digest(code, verification, key=key), kept):
+            return code
+    return Secret()
 
 
 def normalise(typed: str) -> Secret:
@@ -50,7 +75,10 @@ def matches(code: str, verification: UUID, kept: str) -> bool:
     """Compare a code with a stored digest in constant time, with each of the site's keys."""
     if not kept:
         return False
-    keys: Iterable[Any] = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     # Try every key, so that the time does not show which one matched.
-    found = [constant_time_compare(digest(code, verification, key=key), kept) for key in keys]
+    found = [constant_time_compare(digest(code, verification, key=key), kept) for key in _keys()]
     return any(found)
+
+
+def _keys() -> Iterable[Any]:
+    return settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS

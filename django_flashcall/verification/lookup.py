@@ -7,7 +7,10 @@ from uuid import UUID
 
 from ..exceptions import (
     AlreadyVerified,
+    DuplicateCall,
     FlashcallError,
+    InvalidDestination,
+    ProviderUnavailable,
     TooManyAttempts,
     VerificationCancelled,
     VerificationExpired,
@@ -24,6 +27,27 @@ FINISHED: Mapping[str, type[FlashcallError]] = {
     Verification.EXPIRED: VerificationExpired,
 }
 """Status of a finished verification → the error that explains it."""
+
+REJECTIONS: Mapping[str, type[FlashcallError]] = {
+    error.error_code: error for error in (DuplicateCall, InvalidDestination, ProviderUnavailable)
+}
+"""Error code of a rejected call → the error that its visitor got or, from a worker, gets."""
+
+
+def explain(verification: Verification) -> FlashcallError | None:
+    """Return the error that explains why a verification is finished; None if it is pending."""
+    status = verification.status
+    if status == Verification.State.FAILED and verification.attempts_left:
+        # No call was placed.
+        return rejection(verification.newest_call) or ProviderUnavailable()
+    return FINISHED[status]() if status in FINISHED else None
+
+
+def rejection(call: Call) -> FlashcallError | None:
+    """Return the error of a call that was rejected, or None."""
+    if call.status != Call.Status.REJECTED:
+        return None
+    return REJECTIONS.get(call.error_code, ProviderUnavailable)()
 
 
 def find(

@@ -99,7 +99,8 @@
       if (answer.status >= 500) return again();
       const known = await answer.json();
       if (sent) return again();
-      if (known.status !== "pending") return location.reload();
+      const rejected = known.call.status === "rejected" && state.dataset.call !== "rejected";
+      if (known.status !== "pending" || rejected) return location.reload();
       if (known.resend_in !== null) wait(known.resend_in);
       if (known.hint && known.hint !== lead.textContent.trim()) {
         lead.textContent = known.hint;

@@ -1,0 +1,242 @@
+"""Queue a call, and place it: at once, or in a worker.
+
+In both cases, the row of the call is committed first. A call for a worker also has a `QueuedCall`
+until the provider has responded: whatever is in that table has still to be done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import phones
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import (
+    FlashcallError,
+    NumberRejected,
+    PhoneNotAllowed,
+    ProviderError,
+    TemporaryFailure,
+    UnknownOutcome,
+)
+from ..models import Call, QueuedCall, Verification
+from ..protection import rules
+from ..protection.limits import Reservation
+from ..protection.visitors import Source
+from ..redaction import Secret
+from . import breaker, calls, codes
+
+logger = logging.getLogger("django_flashcall")
+
+FAILOVER_WITHIN = 5
+"""Seconds after which no other backend tries, so that a visitor waits for less than 16 seconds."""
+
+TAKEN_FOR = 60
+"""Seconds after which a worker that took a call must have been killed: placing takes less than 16
+seconds for each backend."""
+
+RECOVERED_AT_ONCE = 10
+"""Calls of killed workers that one task takes over."""
+
+
+def queue(
+    verification: Verification, channel: str, alias: str, source: Source, now: datetime
+) -> tuple[Call, Secret]:
+    """Create the row of the next call and return it with its new code.
+
+    The code is empty if the provider chooses it: no code is valid before the response.
+    """
+    number = verification.phone.number
+    test_code = conf.TEST_NUMBERS.get(number)
+    call = Call(
+        verification=verification,
+        phone=verification.phone,
+        channel=channel,
+        backend=alias,
+        prefix=phones.prefix(number),
+        country=phones.country(number),
+        network=source.network,
+        wide_network=source.wide_network,
+        is_test=test_code is not None,
+        created_at=now,
+    )
+    if test_code:
+        code = Secret(test_code)
+    elif calls.chooses_code(alias):
+        code = Secret()
+    elif conf.DISPATCH == "task":
+        code = _derive(call)
+    else:
+        code = codes.generate(verification.code_length)
+    call.code_digest = codes.digest(code, verification.pk) if code else ""
+    call.save(force_insert=True)
+    verification.newest_call = call
+    return call, code
+
+
+def needs_worker(call: Call) -> bool:
+    """Return True if a worker has to place a call; nobody places one to a test number."""
+    return conf.DISPATCH == "task" and not call.is_test
+
+
+def hand_over(call: Call, reservation: Reservation) -> None:
+    """Note that a worker has to place a call, in the transaction that creates its row."""
+    QueuedCall.objects.create(
+        call=call, called_before=reservation.before, created_at=call.created_at
+    )
+
+
+def place(
+    call: Call,
+    code: Secret,
+    reservation: Reservation,
+    others: Collection[str],
+    found: rules.Judgement,
+    *,
+    again: bool = False,
+) -> None:
+    """Place a call. If its backend is certainly unable to, let the others try, in their order.
+
+    Args:
+        call: the committed row of the call.
+        code: its code; empty if the provider chooses it.
+        reservation: the result of `limits.reserve`.
+        others: the backends that can try.
+        found: what `rules.judge` found.
+        again: the provider may already have got this call, and drops duplicates.
+    """
+    until = time.monotonic() + FAILOVER_WITHIN
+    # The first of them may be a paused backend that is tried again; the others must work.
+    for alias in [name for name in others if not breaker.is_paused(found.breakers.get(name))]:
+        failing = found.breakers.get(call.backend)
+        if calls.place(call, code, reservation, failing, next_until=until, again=again):
+            return
+        call, code = _replace(call, alias)
+    calls.place(call, code, reservation, found.breakers.get(call.backend), again=again)
+
+
+def place_queued(id: int) -> None:
+    """Place a call in a worker, unless another worker has it, or it was placed or is outdated.
+
+    The row of the call gets the outcome; nothing is raised for the visitor.
+
+    Args:
+        id: the primary key of the call.
+    """
+    now = timezone.now()
+    row = QueuedCall.objects.select_related("call__phone", "call__verification__phone")
+    queued = row.filter(call=id).first()
+    if queued is None or not _take(queued, now):
+        return
+    call: Call = queued.call
+    try:
+        if call.status == Call.Status.QUEUED:
+            reservation = Reservation(call.created_at, queued.called_before, None)
+            _place_taken(call, reservation, again=queued.taken_at is not None, now=now)
+    except FlashcallError:
+        pass  # the row of the call says the same
+    # If the outcome could not be stored, the row stays, and `recover` finds it.
+    QueuedCall.objects.filter(~Q(call__status=Call.Status.QUEUED), pk=queued.pk).delete()
+
+
+def withdraw(call: Call, reservation: Reservation) -> bool:
+    """Take a call back that no worker has taken; return False if one has.
+
+    Its row then says that it was rejected, and its limits are refunded.
+    """
+    if not QueuedCall.objects.filter(call=call, taken_at=None).delete()[0]:
+        return False
+    calls.fail(call, TemporaryFailure("The task queue is not available."), reservation)
+    return True
+
+
+def recover(now: datetime) -> None:
+    """Take over calls that no worker has taken for a while, or whose worker was killed."""
+    before = now - timedelta(seconds=TAKEN_FOR)
+    left = QueuedCall.objects.filter(Q(taken_at=None) | Q(taken_at__lt=before))
+    old = left.filter(created_at__lt=before).order_by("created_at")
+    for id in old.values_list("call", flat=True)[:RECOVERED_AT_ONCE]:
+        place_queued(id)
+
+
+def _take(queued: QueuedCall, now: datetime) -> bool:
+    """Take a queued call for this worker; return False if another one has it."""
+    taken_at = queued.taken_at
+    if taken_at is not None and now - taken_at < timedelta(seconds=TAKEN_FOR):
+        return False
+    return bool(QueuedCall.objects.filter(pk=queued.pk, taken_at=taken_at).update(taken_at=now))
+
+
+def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: datetime) -> None:
+    """Place a call that this worker has taken.
+
+    Args:
+        again: an earlier worker was killed while it placed the call.
+    """
+    verification = call.verification
+    if again and not _drops_duplicates(call.backend):
+        error: ProviderError = UnknownOutcome("The worker was killed while it placed the call.")
+        calls.fail(call, error, None)
+        return
+    is_newest = not verification.calls.filter(pk__gt=call.pk).exists()
+    if not (verification.is_pending and is_newest):
+        calls.fail(call, TemporaryFailure("No worker placed the call in time."), None)
+        return
+    try:
+        found = rules.judge(call.phone.number)
+        rules.check_allowed(found)
+        aliases = breaker.usable(conf.CHANNELS.get(call.channel, ()), found.breakers, now)
+        alias = call.backend if call.backend in aliases else aliases[0]
+        breaker.take(found.breakers.get(alias), now)
+    except PhoneNotAllowed:
+        calls.fail(call, NumberRejected("A rule forbids calls to the number."), reservation)
+        return
+    except FlashcallError:
+        calls.fail(call, TemporaryFailure("All backends are paused."), reservation)
+        return
+    code = Secret()
+    if alias != call.backend and not again:
+        # It was paused while the call waited.
+        calls.fail(call, TemporaryFailure("The backend is paused."), None)
+        call, code = _replace(call, alias)
+    elif call.code_digest:
+        code = _derive(call)
+        if not code:
+            calls.fail(call, TemporaryFailure("SECRET_KEY was changed."), reservation)
+            return
+    others = [alias for alias in aliases if alias != call.backend]
+    place(call, code, reservation, others, found, again=again)
+
+
+def _replace(call: Call, alias: str) -> tuple[Call, Secret]:
+    """Queue another call instead of one that was rejected, and return it with its new code."""
+    source = Source(call.network, call.wide_network)
+    with transaction.atomic(using=router.db_for_write(Call), durable=True):
+        new, code = queue(call.verification, call.channel, alias, source, timezone.now())
+        QueuedCall.objects.filter(call=call).update(call=new)
+    return new, code
+
+
+def _derive(call: Call) -> Secret:
+    verification = call.verification
+    return codes.derive(
+        call.reference,
+        verification.code_length,
+        verification=verification.pk,
+        kept=call.code_digest,
+    )
+
+
+def _drops_duplicates(alias: str) -> bool:
+    with suppress(ImproperlyConfigured):
+        return get_backend(alias).duplicate_control
+    return False

@@ -1,0 +1,15 @@
+"""Settings of a worker that a test starts: those of the suite, with what the test chose."""
+
+import json
+import os
+
+from .settings import *  # noqa: F403
+from .settings import DATABASES, INSTALLED_APPS
+
+_given = json.loads(os.environ["FLASHCALL_WORKER"])
+DATABASES["default"]["NAME"] = _given["database"]
+FLASHCALL = _given["flashcall"]
+CELERY_BROKER_URL = _given["redis"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+RQ_QUEUES = {"default": {"URL": _given["redis"]}}
+INSTALLED_APPS.append("django_rq")
