@@ -86,11 +86,13 @@ def _deployment() -> Iterator[CheckMessage]:
             id="django_flashcall.W004",
         )
     if _is_right("DISPATCH") and conf.DISPATCH == "task":
-        backend = _task_backend()
-        if backend is not None and type(backend).__name__ in ("ImmediateBackend", "DummyBackend"):
+        try:
+            name = type(_task_backend()).__name__
+        except (ImportError, ImproperlyConfigured):
+            name = ""  # `check_settings` reports it
+        if name in ("ImmediateBackend", "DummyBackend"):
             yield Warning(
-                f"FLASHCALL: DISPATCH is 'task', but TASKS uses {type(backend).__name__}, which "
-                "has no workers.",
+                f"FLASHCALL: DISPATCH is 'task', but TASKS uses {name}, which has no workers.",
                 hint="Choose a backend with workers in TASKS, such as django-tasks-db, or set "
                 "DISPATCH to 'inline'.",
                 id="django_flashcall.W006",
@@ -193,21 +195,29 @@ def _user_phone_field() -> Iterator[CheckMessage]:
 
 
 def _task_framework() -> Iterator[CheckMessage]:
-    if _is_right("DISPATCH") and conf.DISPATCH == "task" and _task_backend() is None:
+    if not (_is_right("DISPATCH") and conf.DISPATCH == "task"):
+        return
+    try:
+        _task_backend()
+    except ImportError:
         yield Error(
             "FLASHCALL: DISPATCH is 'task', but Django's task framework is not installed.",
             hint="Use Django 6.0 or newer, or `pip install django-flashcall[tasks]` and add "
             "'django_tasks' to INSTALLED_APPS.",
             id="django_flashcall.E018",
         )
+    except ImproperlyConfigured as error:
+        yield Error(
+            f"FLASHCALL: the tasks that place calls have no backend: {error}",
+            hint="TASK_BACKEND must be an alias in TASKS.",
+            id="django_flashcall.E019",
+        )
 
 
 def _task_backend() -> Any:
-    """Return the backend of the tasks that place calls, or None without the task framework."""
-    try:
-        from . import tasks
-    except ImportError:
-        return None
+    """Return the backend of the tasks that place calls; raise an error if there is none."""
+    from . import tasks
+
     return tasks.place_call.using(backend=conf.TASK_BACKEND).get_backend()
 
 

@@ -54,7 +54,7 @@ def scripted(configure):
 def queue(request, settings, tmp_path, unused_tcp_port, configure):
     """The task backend that a test asks for, and the folder of its worker."""
     kind = request.param
-    settings.CELERY_BROKER_URL = ""
+    settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"  # nobody listens
     configure(TASK_BACKEND=kind)
     if kind == "default":
         yield kind, tmp_path
@@ -137,13 +137,13 @@ class TestRealWorkers:
         start(api)
         with client.Redis.from_url(settings.CELERY_BROKER_URL) as connected:
             content = b""
-            for key in connected.keys():
+            for key in connected.scan_iter():
                 kind = connected.type(key)
                 if kind == b"list":
                     content += b"".join(connected.lrange(key, 0, -1))
                 elif kind == b"hash":
                     content += b"".join(connected.hgetall(key).values())
-        assert b"django_flashcall.tasks.place_call" in content or content
+        assert content
         assert NUMBER[1:].encode() not in content
 
     def test_the_arguments_of_a_task(self, api, provider):

@@ -4,7 +4,7 @@ import json
 import os
 
 from .settings import *  # noqa: F403
-from .settings import DATABASES, INSTALLED_APPS
+from .settings import DATABASES, INSTALLED_APPS, TASKS
 
 _given = json.loads(os.environ["FLASHCALL_WORKER"])
 DATABASES["default"]["NAME"] = _given["database"]
@@ -13,3 +13,5 @@ CELERY_BROKER_URL = _given["redis"]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 RQ_QUEUES = {"default": {"URL": _given["redis"]}}
 INSTALLED_APPS.append("django_rq")
+if _given["kind"] == "celery":
+    TASKS["celery"] = {"BACKEND": "mysite.celery_tasks.CeleryTasks"}

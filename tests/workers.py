@@ -39,6 +39,7 @@ def write_celery_site(folder: Path) -> None:
 def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker with the settings of the test; its output is in `folder`."""
     given = {
+        "kind": kind,
         "database": connection.settings_dict["NAME"],
         "flashcall": settings.FLASHCALL,
         "redis": settings.CELERY_BROKER_URL,
