@@ -26,7 +26,7 @@ from django_flashcall.exceptions import (
     WrongCode,
 )
 from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, Refusal, Verification
-from django_flashcall.verification import breaker
+from django_flashcall.verification import breaker, dispatch
 
 pytestmark = pytest.mark.django_db
 
@@ -313,7 +313,7 @@ class TestFailOver:
         assert self.calls()[-1] == ("default", "sent")
 
     def test_nobody_waits_for_a_second_backend_after_a_slow_one(self, monkeypatch):
-        monkeypatch.setattr(services, "FAILOVER_WITHIN", 0)
+        monkeypatch.setattr(dispatch, "FAILOVER_WITHIN", 0)
         ANSWERS[:] = temporary(1)
         with pytest.raises(ProviderUnavailable):
             services.start(number(1))

@@ -54,6 +54,8 @@ def test_right_settings_are_silent(settings):
         ({"PURPOSES": {"login": {"TTL": 1}}}, "E014"),
         ({"DELIVERY_REPORT_SECRETS": ["abc"]}, "E015"),
         ({"USER_PHONE_FIELD": "no_such_field"}, "E017"),
+        ({"DISPATCH": "task", "TASK_BACKEND": "nowhere"}, "E019"),
+        ({"DISPATCH": "celery"}, "E013"),
     ],
 )
 def test_what_is_wrong_is_found_with_an_id_and_a_hint(settings, keys, id):

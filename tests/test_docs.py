@@ -27,11 +27,17 @@ import flashcall_reference as reference
 OTHERS_PACKAGES = {"celery", "django_recaptcha", "django_rq", "gunicorn"}
 """Packages that a site may have beside ours: where one is missing, its example is compiled only."""
 
-NEEDS_AN_APP = {"people/models.py"}
-"""Examples of models: they belong to an app that is not installed here."""
+NEEDS_AN_APP = {
+    "people/models.py",
+    "site/schedule.py",
+    "mysite/celery.py",
+    "mysite/celery_tasks.py",
+}
+"""Examples that need an app, a queue or a worker; `test_tasks` runs those of the workers."""
 
 WORDS_IN_CAPITALS = {
-    "BACKEND", "BACKENDZ", "CALLS", "DELETE", "DIRS", "ERROR", "ERRORS", "FLASHCALL",
+    "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
+    "ERROR", "ERRORS", "FLASHCALL",
     "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
     "REQUIRED_FIELDS",
     "FLASH_CALL", "STEERING", "UPDATE", "USERNAME_FIELD", "VOICE_CODE", "WARNING",

@@ -1,8 +1,11 @@
 """Calls that workers place: real queues, real workers, and workers that are killed."""
 
 import os
+import shutil
 import signal
+import sys
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 import time_machine
@@ -31,7 +34,9 @@ from .workers import redis, wait_until, worker, write_celery_site
 pytestmark = pytest.mark.django_db
 
 NUMBER = "+79161234567"
-KINDS = ["default", "redis", "celery"]
+# Redis is needed where everything must be tested, and optional elsewhere.
+HAS_REDIS = shutil.which("redis-server") or os.environ.get("CI") == "true"
+KINDS = ["default", "redis", "celery"] if HAS_REDIS else ["default"]
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +74,6 @@ def queue(request, settings, tmp_path, unused_tcp_port, configure):
 
 @pytest.fixture
 def celery_site(monkeypatch, tmp_path):
-    import sys
-
     from django_tasks_db.compat import task_backends
 
     write_celery_site(tmp_path)
@@ -130,7 +133,7 @@ class TestRealWorkers:
         assert check(api, started, placed.code).status_code == 200
         wait_until(lambda: not QueuedCall.objects.exists(), "The queue is not empty")
 
-    @pytest.mark.parametrize("queue", ["redis", "celery"], indirect=True)
+    @pytest.mark.parametrize("queue", KINDS[1:], indirect=True)
     def test_the_queue_knows_neither_number_nor_code(self, queue, api, provider, settings):
         import redis as client
 
@@ -482,8 +485,6 @@ class TestChecks:
         path = (
             "django.tasks" if "django.tasks" in type(task_backends).__module__ else "django_tasks"
         )
-        from importlib import import_module
-
         immediate = import_module(f"{path}.backends.immediate").ImmediateBackend
         task_backends["immediate"] = immediate("immediate", {})
         configure(DISPATCH="task", TASK_BACKEND="immediate")
@@ -518,3 +519,10 @@ def test_services_raise_nothing_for_the_worker(scripted):
     assert verification.status == "failed"
     with pytest.raises(FlashcallError):
         services.check(verification, "1234")
+
+
+def test_without_the_task_framework(monkeypatch):
+    """On Django 5.2, the backport is optional."""
+    for name in ("django.tasks", "django_tasks", "django_flashcall.tasks"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [message.id for message in checks.check_settings()] == ["django_flashcall.E018"]
