@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib import import_module
 
 import pytest
 import time_machine
 from django.core.management import call_command
+from django.db import connections
 from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -148,6 +150,21 @@ class TestRealWorkers:
                     content += b"".join(connected.hgetall(key).values())
         assert content
         assert NUMBER[1:].encode() not in content
+
+    def test_many_workers_with_the_same_task(self, api, outbox):
+        start(api)
+        call = Call.objects.get().pk
+
+        def place(_):
+            try:
+                tasks.place_call.call(call)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(place, range(20)))
+        assert len(outbox) == 1
+        assert Call.objects.get().status == "sent"
 
     def test_the_arguments_of_a_task(self, api, provider):
         from django_tasks_db.models import DBTaskResult
@@ -385,6 +402,7 @@ class TestTooLate:
         QueuedCall.objects.update(taken_at=timezone.now())
         tasks.place_call.call(Call.objects.get().pk)
         assert not outbox
+        assert Call.objects.get().status == "queued"
 
     def test_an_erased_number(self, api, outbox):
         start(api)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,7 +38,7 @@ def write_celery_site(folder: Path) -> None:
 
 @contextlib.contextmanager
 def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker with the settings of the test; its output is in `folder`."""
+    """Run a worker with the settings of the test. A failure shows what it printed and did last."""
     given = {
         "kind": kind,
         "database": connection.settings_dict["NAME"],
@@ -48,14 +49,21 @@ def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         **os.environ,
         "FLASHCALL_WORKER": json.dumps(given),
         "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+        "PYTHONFAULTHANDLER": "1",
         "PYTHONPATH": os.pathsep.join([str(documents.ROOT), str(folder)]),
     }
-    with (folder / f"{kind}.log").open("ab") as log:
+    output = folder / f"{kind}.log"
+    with output.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *COMMANDS[kind]], env=environment, stdout=log, stderr=log
         )
     try:
         yield process
+    except AssertionError as error:
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        error.add_note(output.read_text()[-5000:])
+        raise
     finally:
         process.kill()
         process.wait()
@@ -86,7 +94,7 @@ def answers(client: Any) -> bool:
     return False
 
 
-def wait_until(done: Callable[[], Any], message: str, seconds: float = 90) -> None:
+def wait_until(done: Callable[[], Any], message: str, seconds: float = 60) -> None:
     """Ask again and again, for as long as a busy machine may need."""
     until = time.monotonic() + seconds
     while not done():
