@@ -60,6 +60,7 @@ def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     except AssertionError as error:
+        error.add_note(f"The worker ended with {process.poll()}.")
         process.send_signal(signal.SIGABRT)
         process.wait()
         error.add_note(output.read_text()[-5000:])
