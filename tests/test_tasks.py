@@ -130,10 +130,10 @@ class TestRealWorkers:
         assert not provider.requests
         with worker(*queue):
             wait_until(lambda: show(api, started)["call"]["status"] == "sent", queue)
+            wait_until(lambda: not QueuedCall.objects.exists(), "The queue is not empty")
         placed = provider.last_call(NUMBER)
         assert placed.id == Call.objects.get().reference.hex
         assert check(api, started, placed.code).status_code == 200
-        wait_until(lambda: not QueuedCall.objects.exists(), "The queue is not empty")
 
     @pytest.mark.parametrize("queue", KINDS[1:], indirect=True)
     def test_the_queue_knows_neither_number_nor_code(self, queue, api, provider, settings):
