@@ -38,6 +38,7 @@ __all__ = [
     "TemporaryFailure",
     "TooManyAttempts",
     "TooManyCalls",
+    "Unavailable",
     "UnknownOutcome",
     "VerificationCancelled",
     "VerificationExpired",
@@ -50,6 +51,9 @@ HOUR = 60 * MINUTE
 
 RETRY_AFTER_UNKNOWN = 60
 """Seconds to wait that a visitor is told if the actual time is unknown."""
+
+RETRY_AFTER_UNAVAILABLE = 5
+"""Seconds to wait that a visitor is told if the database is not available."""
 
 
 def waiting_time(seconds: int) -> str:
@@ -190,6 +194,20 @@ class ProviderUnavailable(FlashcallError):
     error_code = "provider_unavailable"
     status_code = 503
     message = _("We can't call you right now. Please try again in a few minutes.")
+
+
+class Unavailable(FlashcallError):
+    """The database is locked, full or gone. The API and the pages show it; services do not raise
+    it, but let the errors of `django.db` through.
+    """
+
+    error_code = "unavailable"
+    status_code = 503
+    field = "detail"
+    message = _("Something went wrong on our side. Please try again in a few seconds.")
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=RETRY_AFTER_UNAVAILABLE)
 
 
 class InvalidCode(FlashcallError):

@@ -14,11 +14,11 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from . import services
+from . import database_errors, services
 from .backends import BaseBackend, WebhookRequest, get_backend
 from .conf import conf
 from .decorators import non_atomic
-from .exceptions import MalformedReport
+from .exceptions import RETRY_AFTER_UNAVAILABLE, MalformedReport
 from .protection import visitors
 
 __all__ = ["DeliveryReportView"]
@@ -33,9 +33,9 @@ class DeliveryReportView(View):
     """Receive delivery reports at ``<alias>/<secret>/``.
 
     Status 200 for every well-formed report, known or not; 400 for anything else; 403 from an
-    unknown network; 404 for a wrong secret or alias; 405; 413 over 64 KiB; 500 if the report could
-    not be stored, so that the provider sends it again. The path contains the secret and the body
-    the code, so neither is ever logged.
+    unknown network; 404 for a wrong secret or alias; 405; 413 over 64 KiB. 503 if the database is
+    not available and 500 after a bug, so that the provider sends the report again. The path
+    contains the secret and the body the code, so neither is ever logged.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -44,8 +44,12 @@ class DeliveryReportView(View):
             response = self.answer(request, **kwargs)
         except Exception as error:
             # Django would log the path, and email it with the local variables to the admins.
-            logger.error("A delivery report was not stored: %s.", type(error).__name__)
+            name = database_errors.describe(error)
+            logger.error("A delivery report was not stored: %s.", name)
             response = HttpResponse(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+            if database_errors.is_temporary(error):
+                response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+                response["Retry-After"] = str(RETRY_AFTER_UNAVAILABLE)
         response["Cache-Control"] = "no-store"
         # Keep Django from logging the path of responses with status 400 or higher.
         response._has_been_logged = True  # type: ignore[attr-defined]

@@ -8,19 +8,21 @@ from uuid import UUID
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
+from django.db import Error
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.template.loader import select_template
+from django.template.loader import render_to_string, select_template
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView, TemplateView, View
 
-from .. import forms, services, sessions
+from .. import database_errors, forms, services, sessions
 from ..decorators import non_atomic
-from ..exceptions import FlashcallError, VerificationNotFound
+from ..exceptions import FlashcallError, Unavailable, VerificationNotFound
 from ..models import Verification
 
 DEFAULT_PURPOSE = "signup"
@@ -29,11 +31,29 @@ BASES = ("django_flashcall/base.html", "base.html", "django_flashcall/standalone
 """Base templates; the first that exists is used. It needs the blocks `title` and `content`."""
 
 
+STANDALONE = BASES[-1]
+
+
+class PageResponse(TemplateResponse):
+    """A page that becomes status 503 if rendering it shows that the database is not available."""
+
+    def render(self) -> Any:
+        try:
+            return super().render()
+        except Error as error:
+            if (refusal := database_errors.unavailable(error)) is None:
+                raise
+            return unavailable(self._request, refusal)
+
+
 class Page(RedirectURLMixin, View):
     """Base of the pages: no login required, not cached, not atomic, CSRF-protected.
 
-    ``?next=`` is where the visitor goes at the end; all pages pass it on.
+    ``?next=`` is where the visitor goes at the end; all pages pass it on. If the database is not
+    available, the response is a page with status 503 that needs no database.
     """
+
+    response_class = PageResponse
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
@@ -42,7 +62,12 @@ class Page(RedirectURLMixin, View):
     @method_decorator(sensitive_post_parameters("phone", "code", "password", "phone_token"))
     @method_decorator(csrf_protect)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = self.enter(request, *args, **kwargs)
+        try:
+            response = self.enter(request, *args, **kwargs)
+        except Error as error:
+            if (refusal := database_errors.unavailable(error)) is None:
+                raise
+            return unavailable(request, refusal)
         # The pages show data of one visitor.
         response["Cache-Control"] = "no-store"
         return response
@@ -128,6 +153,28 @@ class NotFoundView(Page, TemplateView):
 
     def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.render_to_response(self.get_context_data(), status=404)
+
+
+def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
+    """Return a response with status 503. It uses neither session nor user."""
+    response: HttpResponse
+    if wants_json(request):
+        response = JsonResponse({"status": error.error_code})
+    else:
+        response = HttpResponse(_unavailable_page(request))
+    response.status_code = error.status_code
+    response["Retry-After"] = str(error.retry_after)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _unavailable_page(request: HttpRequest) -> str:
+    """Return the page in the site's base template, or alone if that needs database or request."""
+    name, context = "django_flashcall/unavailable.html", {"url": request.get_full_path()}
+    try:
+        return render_to_string(name, {**context, "base_template": select_template(BASES)})
+    except Exception:  # the site's template can raise anything
+        return render_to_string(name, {**context, "base_template": STANDALONE})
 
 
 def wants_json(request: HttpRequest) -> bool:

@@ -9,10 +9,11 @@ from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ErrorDetail, NotFound, PermissionDenied
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from .. import exceptions
+from .. import database_errors, exceptions
 
 OUR_CODES = frozenset(
     error.error_code
@@ -48,6 +49,8 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
         return Response(
             {"detail": str(exception), "error_code": exception.error_code}, exception.status_code
         )
+    if refusal := database_errors.unavailable(exception):
+        return _unavailable(refusal, context)
     if isinstance(exception, exceptions.FlashcallError):
         exception = ServiceError(exception)
     elif isinstance(exception, Http404):
@@ -57,6 +60,15 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
     if not isinstance(exception, APIException):
         return None
     return Response(_body(exception), exception.status_code, headers=_headers(exception))
+
+
+def _unavailable(error: exceptions.Unavailable, context: dict[str, Any]) -> Response:
+    """Return a response whose rendering needs no database; that of the browsable API does."""
+    if request := context.get("request"):
+        request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = JSONRenderer.media_type
+    body = {"detail": str(error), "error_code": error.error_code, "retry_after": error.retry_after}
+    return Response(body, error.status_code, headers={"Retry-After": str(error.retry_after)})
 
 
 def _body(exception: APIException) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Errors of the database: which ones pass, which ones a retry mends, and what visitors are told.
+
+Locked, full, gone, restarted, too busy: all of them pass, and none is the visitor's fault. Other
+errors of the database, such as a missing table, are bugs and are not touched here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import (
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    transaction,
+)
+
+from .exceptions import Unavailable
+
+logger = logging.getLogger("django_flashcall")
+
+Result = TypeVar("Result")
+
+TRIES = 3
+"""How often a transaction is tried."""
+
+LONGEST_PAUSE = 0.1
+"""Maximum seconds between two tries; random, so that the same transactions do not meet again."""
+
+ROLLED_BACK = frozenset(
+    {
+        "40001",  # PostgreSQL: serialization failure
+        "40P01",  # PostgreSQL: deadlock
+        "1213",  # MySQL: deadlock
+        "SQLITE_BUSY_SNAPSHOT",  # another transaction wrote since this one read
+    }
+)
+"""Errors after which a transaction is certainly rolled back, and a retry can succeed.
+
+A connection that is lost during the commit is not one of them: the commit may have succeeded.
+"""
+
+NO_WRITES = frozenset(
+    {
+        "25006",  # read-only transaction: the server became a standby
+        "25P03",  # idle in transaction for too long
+        "25P04",  # transaction timeout
+    }
+)
+"""SQLSTATEs of PostgreSQL that pass, although Django's class for them is `InternalError`."""
+
+SQL_ERROR = "SQLITE_ERROR"
+"""A mistake in a statement, or a missing table; Django's class for it is `OperationalError` too."""
+
+
+def transact(function: Callable[[], Result], using: str, *, durable: bool = False) -> Result:
+    """Run a function in a transaction, and again after a deadlock or a serialization failure.
+
+    The function must change nothing but the database, or the same way every time. In a transaction
+    of the caller, it runs once: a retry cannot succeed there.
+
+    Args:
+        function: what to run.
+        using: alias of the database.
+        durable: as in `transaction.atomic`.
+    """
+    tries = 1 if connections[using].in_atomic_block else TRIES
+    while True:
+        tries -= 1
+        try:
+            with transaction.atomic(using=using, durable=durable):
+                return function()
+        except OperationalError as error:
+            if not tries or reason(error) not in ROLLED_BACK:
+                raise
+        time.sleep(random.uniform(0, LONGEST_PAUSE))  # noqa: S311 - no secret
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Return True if the database is not available now; False for other errors, which are bugs."""
+    match error:
+        case InterfaceError():
+            return True
+        case OperationalError():
+            return reason(error) != SQL_ERROR
+        case InternalError():
+            return reason(error) in NO_WRITES
+    return False
+
+
+def unavailable(error: BaseException) -> Unavailable | None:
+    """Log an error if the database is not available, and return what to tell the visitor.
+
+    Returns:
+        None for every other error.
+    """
+    if not is_temporary(error):
+        return None
+    logger.error("The database is not available: %s.", describe(error))
+    return Unavailable()
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the code of an error, for the log: its message may contain values."""
+    code = reason(error) if isinstance(error, Error) else ""
+    return f"{type(error).__name__} {code}".strip()
+
+
+def reason(error: BaseException) -> str:
+    """Return SQLSTATE, error number of MySQL or name of the error of SQLite; "" if not known."""
+    cause = error.__cause__
+    for name in ("sqlstate", "pgcode", "sqlite_errorname"):  # psycopg 3, psycopg 2, sqlite3
+        if code := getattr(cause, name, None):
+            return str(code)
+    code = next(iter(getattr(cause, "args", ())), None)
+    return str(code) if isinstance(code, int) else ""
