@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -40,6 +40,13 @@ LONGEST_RANGE = 9
 
 FAILED = Q(status__in=["rejected", "unknown"])
 """Calls that failed or have an unknown outcome; few enough for a small index of their own."""
+
+
+LONGEST_REQUEST = timedelta(seconds=60)
+"""No request waits longer for a provider: a call that is queued longer has lost its process."""
+
+LONGEST_QUEUE = timedelta(seconds=660)
+"""No worker places a call later: verifications end after 600 seconds at most."""
 
 
 class Channel(models.TextChoices):
@@ -96,7 +103,10 @@ class Phone(models.Model):
     @property
     def free_at(self) -> datetime | None:
         """When its cooldown and lock end, possibly in the past; None if there are none."""
-        cooled = self.last_called_at and self.last_called_at + timedelta(seconds=conf.COOLDOWN)
+        cooldown = timedelta(seconds=conf.COOLDOWN)
+        cooled = self.last_called_at and self.last_called_at + cooldown
+        if cooled and cooled - cooldown > timezone.now() + cooldown:
+            cooled = None  # the clock was set back since
         return max(filter(None, (cooled, self.waits_until)), default=None)
 
 
@@ -231,7 +241,8 @@ class Verification(models.Model):
         """When another call can be requested; None if it is finished or no calls are left."""
         if not (self.is_pending and self.calls_left):
             return None
-        return max(filter(None, (self.phone.free_at, self.newest_call.created_at)))
+        called_at = min(self.newest_call.created_at, timezone.now())
+        return max(filter(None, (self.phone.free_at, called_at)))
 
 
 class Call(models.Model):
@@ -362,6 +373,36 @@ class Call(models.Model):
     def duration(self) -> timedelta | None:
         """How long the provider took to respond; None if it has not responded."""
         return self.answered_at - self.created_at if self.answered_at else None
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+        """Show a call that was lost as unknown, even before `settle_lost` stores that."""
+        call = super().from_db(db, field_names, values)
+        if {"status", "created_at"} <= vars(call).keys() and call.is_lost:
+            call.status = cls.Status.UNKNOWN
+        return call
+
+    @property
+    def is_lost(self) -> bool:
+        """Return True if it is queued, but no process waits for the provider any more.
+
+        The process was killed, or the response could not be stored. The phone may have rung.
+        """
+        return self.status == self.Status.QUEUED and self.created_at < self.lost_before()
+
+    @staticmethod
+    def lost_before() -> datetime:
+        """Return the time before which queued calls are lost."""
+        return timezone.now() - (LONGEST_QUEUE if conf.DISPATCH == "task" else LONGEST_REQUEST)
+
+    @classmethod
+    def settle_lost(cls) -> int:
+        """Store calls that were lost as unknown, and return their number.
+
+        A late response or delivery report still moves them forwards.
+        """
+        lost = cls.objects.filter(status=cls.Status.QUEUED, created_at__lt=cls.lost_before())
+        return lost.update(status=cls.Status.UNKNOWN)
 
     @classmethod
     def newest(

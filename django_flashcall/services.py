@@ -5,23 +5,30 @@ no transaction open while waiting for it: `start`, `resend` and `check` therefor
 inside a transaction. Spend attempts and calls with a conditional ``UPDATE`` first and read them
 afterwards, so that concurrent requests cannot spend the same one. Raise an error after the
 transaction that counted it, not inside it.
+
+A transaction is run again after a deadlock or a serialization failure, so its function changes
+nothing but the database, and objects that it makes or reloads. Other errors of the database are
+raised as they are; the API and the pages answer 503.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import router, transaction
+from django.db import router
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import phones, signals
 from .conf import Purpose, conf
+from .database_errors import transact
 from .delivery.reports import record_report
 from .exceptions import (
     FlashcallError,
@@ -63,6 +70,8 @@ __all__ = [
     "start",
 ]
 
+Result = TypeVar("Result")
+
 NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
 
@@ -98,6 +107,7 @@ def start(
     number = phones.parse(phone)
     config = _purpose(purpose)
     test_code = conf.TEST_NUMBERS.get(number)
+    account = tokens.account_of(user)
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
@@ -107,29 +117,36 @@ def start(
         channel = _choose_channel(channel, config, found.stopped)
         aliases = _usable_backends(number, channel, found, now)
         if test_code is None:
-            fraud_guard.check(found.phone, source, now, tokens.account_of(user))
+            fraud_guard.check(found.phone, source, now, account)
         limits.prepare(now)
     with in_flight.Slot() as slot:
-        with _count_errors(number, source, now), _durable_transaction():
-            reservation = limits.reserve(found.phone, source, now)
+
+        def begin() -> tuple[Call, Secret, limits.Reservation]:
+            phone = copy(found.phone)  # a retry must not see what was rolled back
+            reservation = limits.reserve(phone, source, now)
             verification = Verification.objects.create(
-                phone=found.phone,
+                phone=phone,
                 purpose=purpose,
                 channel=channel,
                 code_length=len(test_code) if test_code else config.code_length,
                 max_attempts=config.max_attempts,
                 attempts_left=config.max_attempts,
                 calls_left=config.max_calls - 1,
-                user=tokens.account_of(user),
-                session=session or "",
+                user=account,
+                # If the account is deleted, nobody can continue without this value.
+                session=session or (secrets.token_urlsafe(16) if account else ""),
                 ip=ip,
                 created_at=now,
                 expires_at=now + timedelta(seconds=config.code_ttl),
             )
             verification.stopped = found.stopped
             call, code = _queue(verification, aliases[0], source, reservation, found, slot)
+            return call, code, reservation
+
+        with _count_errors(number, source, now):
+            call, code, reservation = _commit(begin)
         _place(call, code, reservation, aliases[1:], found)
-    return verification
+    return call.verification
 
 
 def resend(
@@ -166,16 +183,22 @@ def resend(
             fraud_guard.check(verification.phone, source, now, verification.user)
         limits.prepare(now)
     with in_flight.Slot() as slot:
-        with _count_errors(number, source, now), _durable_transaction():
+
+        def begin() -> tuple[Call, Secret, limits.Reservation] | None:
             spent = _pending(verification, now).filter(calls_left__gt=0)
-            resent = spent.update(calls_left=F("calls_left") - 1, channel=channel)
-            if resent:
-                verification.refresh_from_db(from_queryset=_with_phone())
-                verification.stopped = found.stopped
-                reservation = limits.reserve(verification.phone, source, now)
-                call, code = _queue(verification, aliases[0], source, reservation, found, slot)
-        if not resent:
+            if not spent.update(calls_left=F("calls_left") - 1, channel=channel):
+                return None
+            verification.refresh_from_db(from_queryset=_with_phone())
+            verification.stopped = found.stopped
+            reservation = limits.reserve(verification.phone, source, now)
+            call, code = _queue(verification, aliases[0], source, reservation, found, slot)
+            return call, code, reservation
+
+        with _count_errors(number, source, now):
+            begun = _commit(begin)
+        if begun is None:
             raise _state_error(verification, source, on_form=True)
+        call, code, reservation = begun
         _place(call, code, reservation, aliases[1:], found)
     return verification
 
@@ -202,13 +225,15 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     now = timezone.now()
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
-    right = False
     source = visitors.source(ip)
-    with _count_errors(verification.phone.number, source, now), _durable_transaction():
+
+    def evaluate() -> bool | None:
         spent = _SPEND_ATTEMPT.execute(pk=verification.pk, now=now)
-        if spent:
-            right = _evaluate(verification, code, ip, source)
-    if not spent:
+        return _evaluate(verification, code, ip, source) if spent else None
+
+    with _count_errors(verification.phone.number, source, now):
+        right = _commit(evaluate)
+    if right is None:
         raise _state_error(verification, source)
     if not right:
         raise WrongCode(verification.attempts_left)
@@ -218,11 +243,15 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
 
 def cancel(verification: Verification) -> None:
     """Cancel a pending verification; a finished one does not change. No limit is refunded."""
-    with transaction.atomic(using=_database()):
+
+    def finish() -> None:
         pending = _pending(verification, timezone.now())
         if pending.update(state=Verification.State.CANCELLED):
             verification.erase_codes()
-    verification.refresh_from_db(from_queryset=_with_phone())
+
+    transact(finish, _database())
+    with suppress(Verification.DoesNotExist):  # erased or pruned in the meantime
+        verification.refresh_from_db(from_queryset=_with_phone())
 
 
 # Helpers, in the order of use.
@@ -232,9 +261,9 @@ def _database() -> str:
     return router.db_for_write(Verification)
 
 
-def _durable_transaction() -> transaction.Atomic:
-    """Return a transaction that commits when its block ends; it cannot be nested in another."""
-    return transaction.atomic(using=_database(), durable=True)
+def _commit(function: Callable[[], Result]) -> Result:
+    """Run a function in a transaction of its own, which is committed when this returns."""
+    return transact(function, _database(), durable=True)
 
 
 def _purpose(name: str) -> Purpose:
@@ -335,6 +364,7 @@ def _place(
     others: Collection[str],
     found: rules.Judgement,
 ) -> None:
+    call.verification.newest_call = call
     refusals.watch_budget(reservation.spent, reservation.at)
     if dispatch.needs_worker(call):
         from . import tasks  # needs Django's task framework
@@ -370,7 +400,8 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         wide_network=source.wide_network,
         created_at=now,
     )
-    verification.attempts_left = fresh.attempts_left
+    verification.attempts_left, verification.state = fresh.attempts_left, fresh.state
+    verification.verified_at = fresh.verified_at
     if right:
         _VERIFY.execute(pk=verification.pk, now=now)
         verification.state, verification.verified_at = Verification.State.VERIFIED, now

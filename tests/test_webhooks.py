@@ -250,7 +250,7 @@ def test_a_database_that_is_gone(call, client, caplog, monkeypatch):
 
     with connection.execute_wrapper(gone):
         answer = client.post(path(), body(call), content_type="application/json")
-    assert answer.status_code == 500
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     logged = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert "OperationalError" in logged
     assert SECRET not in logged

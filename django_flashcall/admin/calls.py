@@ -85,6 +85,7 @@ class CallAdmin(HistoryAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        Call.settle_lost()  # the filters and the counts use what is stored
         tools = {
             "may_export": self.has_export_permission(request),
             "may_place_test_call": may(request, "place_test_call"),

@@ -57,6 +57,7 @@ def export(admin: HistoryAdmin, request: HttpRequest) -> HttpResponseBase:
     """Return a CSV response with all calls that match the filters of the list."""
     if not (may(request, "export_call") and admin.has_view_permission(request)):
         raise PermissionDenied
+    Call.settle_lost()
     try:
         calls = admin.get_changelist_instance(request).queryset
     except IncorrectLookupParameters:

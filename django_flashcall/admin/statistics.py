@@ -82,6 +82,7 @@ def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
     period = request.GET.get("period", "week")
     if period not in PERIODS:
         period = "week"
+    Call.settle_lost()
     figures = statistics.figures(period)
     return TemplateResponse(
         request,

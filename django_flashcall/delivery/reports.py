@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.db.models import Case, F, Field, Q, Value, When
 
 from .. import signals
 from ..backends import Report
+from ..database_errors import transact
 from ..models import Call, DeliveryReport
 from ..protection import limits
 
@@ -34,7 +36,8 @@ def record_report(report: Report) -> Call | None:
     """Store a delivery report and update its call. Reports may arrive repeatedly and in any order.
 
     A report only moves the call's status forwards. It does not verify the number or refund any
-    limit. Uses the caller's transaction.
+    limit. Uses the caller's transaction. Without one, it is run again after a deadlock or a
+    serialization failure.
 
     Args:
         report: a report parsed by a backend.
@@ -49,19 +52,25 @@ def record_report(report: Report) -> Call | None:
             extra={"backend": report.backend, "outcome": report.outcome},
         )
         return None
-    with transaction.atomic(using=router.db_for_write(Call)):
-        rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
-        was_placed = call.status == Status.REJECTED and rejected.update(status=Status.UNKNOWN)
-        _update_call(call, report)
-        row = _create_row(call, report)
-        call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
-        if row is not None:
-            transaction.on_commit(
-                partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
-                using=router.db_for_write(Call),
-            )
-        if was_placed:
-            limits.count_call(call)
+    return transact(partial(_store, call, report), router.db_for_write(Call))
+
+
+def _store(found: Call, report: Report) -> Call | None:
+    """Update a call and create the row of a report, in the caller's transaction."""
+    call = copy(found)  # a retry must not see what was rolled back
+    rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
+    was_placed = call.status == Status.REJECTED and rejected.update(status=Status.UNKNOWN)
+    if not _update_call(call, report):
+        return None  # erased or pruned in the meantime
+    row = _create_row(call, report)
+    call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
+    if row is not None:
+        transaction.on_commit(
+            partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
+            using=router.db_for_write(Call),
+        )
+    if was_placed:
+        limits.count_call(call)
     return call
 
 
@@ -78,8 +87,10 @@ def _find(report: Report) -> Call | None:
     return call
 
 
-def _update_call(call: Call, report: Report) -> None:
+def _update_call(call: Call, report: Report) -> bool:
     """Update the call in one statement, so that it sees the changes of concurrent reports.
+
+    Return False if it does not exist any more.
 
     It must be the first statement of the transaction, so that reports for a call take turns.
     Operator and price are those of the furthest outcome that contains them.
@@ -96,7 +107,7 @@ def _update_call(call: Call, report: Report) -> None:
         changes["price"] = (reached | Q(price=None), report.price)
     # The status must be last: in MySQL, conditions see values assigned before them.
     changes["status"] = (behind, report.outcome)
-    Call.objects.filter(pk=call.pk).update(
+    found = Call.objects.filter(pk=call.pk).update(
         **{
             name: Case(
                 When(condition, then=Value(value, output_field=_field(name))),
@@ -105,6 +116,7 @@ def _update_call(call: Call, report: Report) -> None:
             for name, (condition, value) in changes.items()
         }
     )
+    return bool(found)
 
 
 def _field(name: str) -> Field[Any, Any]:

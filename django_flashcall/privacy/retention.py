@@ -23,6 +23,8 @@ def forget(phone: Phone) -> None:
     """
     with transaction.atomic(using=router.db_for_write(Phone)):
         Rule.objects.filter(prefix=phone.number).delete()
+        # Wait for a start that is about to add rows, so that none is missed.
+        Phone.objects.select_for_update().filter(pk=phone.pk).first()
         phone.delete()
 
 

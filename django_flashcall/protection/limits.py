@@ -210,8 +210,9 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
     before = phone.last_called_at
     if phone.pk is None and _insert(phone, now):
         return None
-    cooled = now - timedelta(seconds=conf.COOLDOWN)
-    if _TAKE.execute(bool(conf.COOLDOWN), pk=phone.pk, now=now, cooled=cooled):
+    cooldown = timedelta(seconds=conf.COOLDOWN)
+    times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown}
+    if _TAKE.execute(bool(cooldown), pk=phone.pk, **times):
         phone.last_called_at = now
         return before
     kept = Phone.objects.filter(number=phone.number).first()
@@ -224,10 +225,14 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
     raise refusal(retry_after=retry_after(kept, source, now), scope=Scope.NUMBER)
 
 
-def _take(has_cooldown: bool, *, pk: Any, now: Any, cooled: Any) -> tuple[Any, dict[str, Any]]:
+def _take(
+    has_cooldown: bool, *, pk: Any, now: Any, cooled: Any, ahead: Any
+) -> tuple[Any, dict[str, Any]]:
     free = Q(waits_until=None) | Q(waits_until__lte=now)
     if has_cooldown:
-        free &= Q(last_called_at=None) | Q(last_called_at__lte=cooled)
+        # The time of a call is ahead if the clock was set back since.
+        cool = Q(last_called_at__lte=cooled) | Q(last_called_at__gt=ahead)
+        free &= Q(last_called_at=None) | cool
     return Phone.objects.filter(free, pk=pk), {"last_called_at": now}
 
 

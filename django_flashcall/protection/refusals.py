@@ -6,11 +6,12 @@ import logging
 import threading
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, IntegrityError, router, transaction
+from django.db import Error, IntegrityError, router, transaction
 from django.db.models import F
 
 from .. import phones, signals
 from ..conf import conf
+from ..database_errors import describe
 from ..exceptions import FlashcallError
 from ..models import Refusal
 from .visitors import Source
@@ -36,8 +37,8 @@ def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -
     hour = now.replace(minute=0, second=0, microsecond=0)
     try:
         _add(refusal.scope, refusal.error_code, hour, example)
-    except DatabaseError:
-        logger.exception("A refusal was not counted.")
+    except Error as error:
+        logger.error("A refusal was not counted: %s.", describe(error))
 
 
 def watch_budget(spent: int | None, now: datetime) -> None:
@@ -69,7 +70,7 @@ def _is_first(share: int, now: datetime) -> bool:
         _told.add((day, share))
     try:
         return _add(Refusal.Scope.TOTAL, f"budget_{share}", day, "") == 1
-    except DatabaseError:
+    except Error:
         return True
 
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from .. import phones, services
 from ..conf import conf
-from ..exceptions import FlashcallError
+from ..exceptions import FlashcallError, VerificationNotFound
 from ..models import Phone, Verification
 from ..protection import visitors
 from ..redaction import Secret
@@ -43,6 +43,8 @@ def run(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Call a service, and convert its errors to validation errors of the serializer."""
     try:
         return service(*args, **kwargs)
+    except VerificationNotFound:  # deleted in the meantime
+        raise
     except FlashcallError as error:
         refusal = ServiceError(error)
     raise refusal

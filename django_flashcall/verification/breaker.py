@@ -12,12 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, IntegrityError, router, transaction
+from django.db import Error, IntegrityError, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from .. import signals
 from ..conf import conf
+from ..database_errors import describe
 from ..exceptions import (
     Misconfigured,
     ProviderError,
@@ -46,7 +47,8 @@ def usable(
     paused = {alias: breakers[alias] for alias in aliases if is_paused(breakers.get(alias))}
     times = {alias: breaker.next_try_at or now for alias, breaker in paused.items()}
     waits = {alias: (at - now).total_seconds() for alias, at in times.items()}
-    found = [alias for alias in aliases if waits.get(alias, 0) <= 0]
+    # A longer wait than any means that the clock was set back: it is over.
+    found = [a for a in aliases if not 0 < waits.get(a, 0) <= conf.BREAKER_WAIT]
     if not found:
         seconds = math.ceil(min(waits.values()))
         raise ProviderUnavailable(retry_after=seconds, scope=Refusal.Scope.BREAKER)
@@ -90,8 +92,9 @@ def record(alias: str, error: ProviderError | None, breaker: CircuitBreaker | No
             _count_failure(alias, error)
         elif breaker is not None and not isinstance(error, Misconfigured):
             resume(alias)
-    except DatabaseError:
-        logger.exception("The outcome of a call was not counted for backend %r.", alias)
+    except Error as failure:
+        name = describe(failure)
+        logger.error("The outcome of a call was not counted for backend %r: %s.", alias, name)
 
 
 def resume(alias: str) -> bool:

@@ -1,7 +1,9 @@
 """Place a call through a backend, store the result, and send the signals.
 
 The row of the call is committed before `place` is called, and no transaction is open while it waits
-for the provider. A process that is killed at any moment leaves a row with what is known so far.
+for the provider. A process that is killed at any moment leaves a row with what is known so far. So
+does a database that fails when the response is stored: the call then stays queued, counts in the
+limits, and a delivery report or time settles it (`Call.settle_lost`).
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import traceback
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, router, transaction
+from django.db import Error, router
 from django.db.models import F
 from django.utils import timezone
 
 from .. import signals
 from ..backends import CallRequest, Receipt, get_backend
+from ..database_errors import describe, transact
 from ..exceptions import (
     DuplicateCall,
     DuplicateRejected,
@@ -71,12 +74,15 @@ def place(
     Raises:
         InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed. An unknown outcome
             raises nothing: the phone may be ringing.
+        django.db.Error: the code that the provider chose could not be stored.
     """
+    call.verification.newest_call = call
     if call.is_test:
         logger.warning("Test number used, no call placed.", extra=_context(call))
         _save_response(call, Call.Status.SENT)
         return True
     error: ProviderError | None = None
+    lost: Error | None = None
     length = call.verification.code_length
     try:
         backend = get_backend(call.backend)
@@ -99,12 +105,18 @@ def place(
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         if backend.chooses_code:
-            error = _save_chosen_code(call, receipt)
+            try:
+                error = _save_chosen_code(call, receipt)
+            except Error as raised:
+                _log_lost(call, "code", raised)
+                lost = raised
     if error is None:
         _save_response(call, Call.Status.SENT, provider_id=receipt.provider_id)
         breaker.record(call.backend, None, failing)
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call)
+        if lost is not None:  # the visitor would wait for a code that is never right
+            raise lost
     else:
         unable = isinstance(error, (TemporaryFailure, Misconfigured))
         is_in_time = next_until is not None and time.monotonic() < next_until
@@ -137,17 +149,17 @@ def _save_chosen_code(call: Call, receipt: Receipt) -> ProviderError | None:
             may_have_been_placed=True,
         )
     digest = codes.digest(code, verification.pk)
-    try:
-        with transaction.atomic(using=router.db_for_write(Call)):
-            # Lock the verification first, as the functions that finish it do, so that no digest is
-            # stored after they erased the codes.
-            pending = Verification.objects.filter(
-                pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
-            )
-            if pending.update(state=Verification.State.PENDING):
-                Call.objects.filter(pk=call.pk).update(code_digest=digest)
-    except DatabaseError:
-        logger.exception("The provider's code was not stored.", extra=_context(call))
+
+    def save() -> None:
+        # Lock the verification first, as the functions that finish it do, so that no digest is
+        # stored after they erased the codes.
+        pending = Verification.objects.filter(
+            pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
+        )
+        if pending.update(state=Verification.State.PENDING):
+            Call.objects.filter(pk=call.pk).update(code_digest=digest)
+
+    transact(save, router.db_for_write(Call))
     return None
 
 
@@ -163,9 +175,11 @@ def fail(
             placed; None to keep it.
     """
     refusal = _translate(error)
+    is_rejected = not error.may_have_been_placed
     _save_response(
         call,
-        Call.Status.UNKNOWN if error.may_have_been_placed else Call.Status.REJECTED,
+        Call.Status.REJECTED if is_rejected else Call.Status.UNKNOWN,
+        refund=reservation if is_rejected else None,
         error_code=refusal.error_code if refusal else "",
         provider_code=error.code,
         provider_message=error.description,
@@ -179,8 +193,6 @@ def fail(
                 call.phone, Source(call.network, call.wide_network), call.created_at
             )
     else:
-        if reservation is not None:
-            _refund(call, reservation)
         signals.call_failed.send_robust(Call, call=call, error=error)
     return refusal
 
@@ -198,21 +210,54 @@ def _translate(error: ProviderError) -> FlashcallError | None:
             return ProviderUnavailable()
 
 
-def _save_response(call: Call, status: Call.Status, **values: Any) -> None:
-    """Store the provider's response, without overwriting the status of an earlier report."""
+def _save_response(
+    call: Call, status: Call.Status, *, refund: Reservation | None = None, **values: Any
+) -> None:
+    """Store the provider's response, without overwriting the status of an earlier report.
+
+    Args:
+        call: the call.
+        status: its status, if no report came first.
+        refund: the reservation to give back in the same transaction, so that a call is never
+            rejected but still counted.
+        values: other fields.
+    """
     call.answered_at = timezone.now()
     call.status = status
     for name, value in values.items():
         setattr(call, name, value)
     values["answered_at"] = call.answered_at
     try:
-        # Usually no report came first, and one statement is enough.
-        if not _ANSWER.execute(status, pk=call.pk, **values):
-            Call.objects.filter(pk=call.pk).update(**values)
-            call.refresh_from_db(fields=["status"])
-    except (DatabaseError, Call.DoesNotExist):
+        if refund is None:
+            _write_response(call, status, values)
+        else:
+            _write_refused(call, status, values, refund)
+    except (Error, Call.DoesNotExist) as error:
         # The row says that the call may have been placed, so the visitor can continue.
-        logger.exception("The answer of the provider was not stored.", extra=_context(call))
+        _log_lost(call, "response", error)
+
+
+def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> None:
+    # Usually no report came first, and one statement is enough.
+    if not _ANSWER.execute(status, pk=call.pk, **values):
+        Call.objects.filter(pk=call.pk).update(**values)
+        call.refresh_from_db(fields=["status"])
+
+
+def _write_refused(
+    call: Call, status: Call.Status, values: dict[str, Any], reservation: Reservation
+) -> None:
+    """Store a response that says that the call was not placed, and give the call back."""
+    verification = call.verification
+
+    def write() -> bool:
+        _write_response(call, status, values)
+        return _refund(call, reservation)
+
+    is_failed = transact(write, router.db_for_write(Call))
+    verification.calls_left += 1
+    if is_failed:
+        verification.state = Verification.State.FAILED
 
 
 def _answer(status: Call.Status, *, pk: Any, **values: Any) -> tuple[Any, dict[str, Any]]:
@@ -223,20 +268,30 @@ def _answer(status: Call.Status, *, pk: Any, **values: Any) -> tuple[Any, dict[s
 _ANSWER = PreparedUpdate(Call, _answer)
 
 
-def _refund(call: Call, reservation: Reservation) -> None:
-    """Refund a call that was certainly not placed to its number and its verification."""
+def _refund(call: Call, reservation: Reservation) -> bool:
+    """Refund a call that was certainly not placed to its number and its verification.
+
+    Returns:
+        True if the verification has failed with it, because no other call was placed.
+    """
     verification = call.verification
-    with transaction.atomic(using=router.db_for_write(Call)):
-        row = Verification.objects.filter(pk=verification.pk)
-        row.update(calls_left=F("calls_left") + 1)
-        verification.calls_left += 1
-        is_placed = verification.calls.exclude(status=Call.Status.REJECTED).exists()
-        if not is_placed and row.filter(state=Verification.State.PENDING).update(
-            state=Verification.State.FAILED
-        ):
-            verification.state = Verification.State.FAILED
-            verification.erase_codes()
-        limits.give_back(call, reservation)
+    row = Verification.objects.filter(pk=verification.pk)
+    row.update(calls_left=F("calls_left") + 1)
+    is_placed = verification.calls.exclude(status=Call.Status.REJECTED).exists()
+    is_failed = not is_placed and bool(
+        row.filter(state=Verification.State.PENDING).update(state=Verification.State.FAILED)
+    )
+    if is_failed:
+        verification.erase_codes()
+    limits.give_back(call, reservation)
+    return is_failed
+
+
+def _log_lost(call: Call, what: str, error: Exception) -> None:
+    """Log that something of the provider was not stored, without values of the statement."""
+    logger.error(
+        "The provider's %s was not stored: %s.", what, describe(error), extra=_context(call)
+    )
 
 
 _troubles: dict[tuple[object, ...], float] = {}

@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
+from django.db import IntegrityError, router
 from django.db.models import Q
 from django.utils import timezone
 
 from .. import phones
 from ..backends import get_backend
 from ..conf import conf
+from ..database_errors import transact
 from ..exceptions import (
     FlashcallError,
     NumberRejected,
@@ -27,6 +28,7 @@ from ..exceptions import (
     ProviderError,
     TemporaryFailure,
     UnknownOutcome,
+    VerificationNotFound,
 )
 from ..models import Call, QueuedCall, Verification
 from ..protection import rules
@@ -79,7 +81,6 @@ def queue(
         code = codes.generate(verification.code_length)
     call.code_digest = codes.digest(code, verification.pk) if code else ""
     call.save(force_insert=True)
-    verification.newest_call = call
     return call, code
 
 
@@ -220,10 +221,16 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
 def _replace(call: Call, alias: str) -> tuple[Call, Secret]:
     """Queue another call instead of one that was rejected, and return it with its new code."""
     source = Source(call.network, call.wide_network)
-    with transaction.atomic(using=router.db_for_write(Call), durable=True):
+
+    def begin() -> tuple[Call, Secret]:
         new, code = queue(call.verification, call.channel, alias, source, timezone.now())
         QueuedCall.objects.filter(call=call).update(call=new)
-    return new, code
+        return new, code
+
+    try:
+        return transact(begin, router.db_for_write(Call), durable=True)
+    except IntegrityError:  # the number was erased in the meantime
+        raise VerificationNotFound from None
 
 
 def _derive(call: Call) -> Secret:

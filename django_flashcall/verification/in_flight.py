@@ -32,12 +32,14 @@ class Slot:
         self._is_taken = False
 
     def take(self) -> None:
-        """Take a slot, without waiting for one.
+        """Take a slot, without waiting for one; a second time, do nothing.
 
         Raises:
             ProviderUnavailable: no slot is free.
         """
         global _taken
+        if self._is_taken:  # the transaction that took it is run again
+            return
         with _lock:
             if _taken >= conf.MAX_CALLS_IN_FLIGHT:
                 raise ProviderUnavailable(retry_after=RETRY_AFTER, scope=Refusal.Scope.IN_FLIGHT)

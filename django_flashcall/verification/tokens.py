@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from .. import signals
 from ..conf import conf
+from ..database_errors import transact
 from ..exceptions import InvalidToken, PhoneTaken
 from ..models import Call, Phone, Verification
 from ..redaction import Secret
@@ -68,7 +69,8 @@ def redeem(
 ) -> Phone:
     """Redeem a token: the number becomes the user's, and their previous number is released.
 
-    Uses the caller's transaction: a rollback makes the token valid again.
+    Uses the caller's transaction: a rollback makes the token valid again. Without one, it is run
+    again after a deadlock or a serialization failure.
 
     Args:
         token: the result of `check`.
@@ -87,16 +89,18 @@ def redeem(
     verification = read_token(token, purpose=purpose, user=user, session=session)
     phone = verification.phone
     account = account_of(user)
-    with transaction.atomic(using=router.db_for_write(Phone)):
+
+    def write() -> None:
         _claim(verification)
         if account is not None:
-            # Lock the account: two numbers redeemed at once must not both become its number.
-            get_user_model()._base_manager.select_for_update().get(pk=account.pk)
+            _lock(account)
             _check_not_taken(phone, account)
             _set_owner(phone, account)
             _save_number(account, phone.number)
             _save_redeemer(verification, account)
         _send_redeemed(phone, account, verification)
+
+    transact(write, router.db_for_write(Phone))
     return phone
 
 
@@ -164,6 +168,13 @@ def _claim(verification: Verification) -> None:
         raise InvalidToken
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
     verification.record_progress(Call.Progress.COMPLETED)
+
+
+def _lock(account: Account) -> None:
+    """Lock the account: two numbers redeemed at once must not both become its number."""
+    accounts = get_user_model()._base_manager.select_for_update().order_by()
+    if not accounts.filter(pk=account.pk).values_list("pk").first():
+        raise InvalidToken  # it was deleted in the meantime
 
 
 def _check_not_taken(phone: Phone, account: Account = None) -> None:

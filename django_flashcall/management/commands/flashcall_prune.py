@@ -9,13 +9,15 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from ...conf import conf
+from ...models import Call
 from ...privacy.retention import outdated, prune
 
 
 class Command(BaseCommand):
     help = (
         "Deletes verifications, with their calls, reports, attempts and addresses, and numbers "
-        "without an owner, if they are older than RETENTION_DAYS. Run it daily."
+        "without an owner, if they are older than RETENTION_DAYS. Stores calls that lost their "
+        "process as unknown. Run it daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -34,6 +36,8 @@ class Command(BaseCommand):
                     f"{rows.count()} {words} older than {days} days would be deleted."
                 )
             return
+        if lost := Call.settle_lost():
+            self.stdout.write(f"{lost} calls that were queued for too long are unknown.")
         gone = prune(before)
         for label, number in sorted(gone.items()):
             self.stdout.write(f"{number} rows of {label} deleted.")
