@@ -375,9 +375,11 @@ class Call(models.Model):
         return self.answered_at - self.created_at if self.answered_at else None
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any
+    ) -> Self:
         """Show a call that was lost as unknown, even before `settle_lost` stores that."""
-        call = super().from_db(db, field_names, values)
+        call = super().from_db(db, field_names, values, **options)
         if {"status", "created_at"} <= vars(call).keys() and call.is_lost:
             call.status = cls.Status.UNKNOWN
         return call

@@ -301,7 +301,8 @@ class TestOutcomes:
         assert len({call.code for call in ASKED}) <= 2
         assert check(api, started, ASKED[-1].code).status_code == 200
 
-    def test_a_backend_that_is_paused_meanwhile(self, api, scripted):
+    def test_a_backend_that_is_paused_meanwhile(self, api, scripted, configure):
+        configure(BREAKER_WAIT=60)
         started = start(api)
         at = timezone.now()
         CircuitBreaker.objects.create(
@@ -315,7 +316,8 @@ class TestOutcomes:
         ]
         assert check(api, started, ASKED[-1].code).status_code == 200
 
-    def test_all_backends_are_paused_meanwhile(self, api, scripted):
+    def test_all_backends_are_paused_meanwhile(self, api, scripted, configure):
+        configure(BREAKER_WAIT=60)
         started = start(api)
         at = timezone.now()
         for alias in ("default", "other"):

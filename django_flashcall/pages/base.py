@@ -53,7 +53,7 @@ class Page(RedirectURLMixin, View):
     available, the response is a page with status 503 that needs no database.
     """
 
-    response_class = PageResponse
+    response_class: type[HttpResponse] = PageResponse
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:

@@ -37,6 +37,7 @@ ALWAYS: Mapping[int, tuple[str, str]] = {
     413: ("The body is too large.", "too_large"),
     415: ("The content type is not JSON.", "unsupported_media_type"),
     429: ("The site's own throttles were exceeded.", "throttled"),
+    503: ("The database is not available.", "unavailable"),
 }
 """Errors of every request: status → description and values of ``error_code``."""
 

@@ -1,0 +1,284 @@
+"""A database that cannot be written, closes its connection, or rolls a transaction back."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from django_flashcall import services
+from django_flashcall.backends import BaseBackend, Receipt, Report
+from django_flashcall.database_errors import ROLLED_BACK, TRIES, reason, transact
+from django_flashcall.exceptions import VerificationNotFound
+from django_flashcall.models import Attempt, Call, CircuitBreaker, Phone, Verification
+from django_flashcall.verification import breaker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NUMBER = "+79161234567"
+READ_ONLY = {
+    "sqlite": ("PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
+    "postgresql": (
+        "SET default_transaction_read_only = on",
+        "SET default_transaction_read_only = off",
+    ),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ WRITE"),
+}
+
+
+def write_nothing(is_on=True):
+    """Let the database refuse each write, as a full disk or a standby does."""
+    on, off = READ_ONLY[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(on if is_on else off)
+
+
+@pytest.fixture
+def read_only():
+    yield write_nothing
+    write_nothing(False)
+
+
+class FaultyBackend(BaseBackend):
+    """The provider accepts the call, and the database can't be written before it is stored."""
+
+    def place_call(self, call):
+        write_nothing()
+        return Receipt(provider_id="1")
+
+
+class ChoosingBackend(FaultyBackend):
+    chooses_code = True
+
+    def place_call(self, call):
+        super().place_call(call)
+        return Receipt(provider_id="1", code="1234")
+
+
+@pytest.fixture
+def backend(configure, read_only):
+    def use(cls):
+        path = f"{__name__}.{cls.__name__}"
+        configure(BACKENDS={"default": {"BACKEND": path}}, CHANNELS={"flash_call": ["default"]})
+
+    return use
+
+
+@pytest.fixture
+def api():
+    return APIClient()
+
+
+@pytest.fixture
+def started(api, outbox):
+    return api.post("/api/verifications/", {"phone": NUMBER}, format="json").json()
+
+
+def rows():
+    """What a request that failed must not have changed."""
+    return (
+        list(Verification.objects.values_list("state", "attempts_left", "calls_left")),
+        list(Call.objects.values_list("status", "progress")),
+        Attempt.objects.count(),
+        list(Phone.objects.values_list("last_called_at", "owner")),
+    )
+
+
+class TestReadOnly:
+    @pytest.mark.parametrize("step", ["start", "check", "resend", "cancel"])
+    def test_the_api(self, step, api, started, outbox, read_only, configure):
+        configure(COOLDOWN=0)
+        path = f"/api/verifications/{started['id']}/"
+        before = rows()
+        read_only()
+        response = {
+            "start": lambda: api.post("/api/verifications/", {"phone": NUMBER}, format="json"),
+            "check": lambda: api.post(f"{path}check/", {"code": outbox[0].code}, format="json"),
+            "resend": lambda: api.post(f"{path}resend/", {}, format="json"),
+            "cancel": lambda: api.delete(path),
+        }[step]()
+        read_only(False)
+        assert response.status_code == 503
+        assert response["Retry-After"] == "5"
+        assert response.json() == {
+            "detail": "Something went wrong on our side. Please try again in a few seconds.",
+            "error_code": "unavailable",
+            "retry_after": 5,
+        }
+        assert rows() == before
+        assert len(outbox) == 1
+        again = api.post(f"{path}check/", {"code": outbox[0].code}, format="json")
+        assert again.status_code == 200
+
+    def test_the_browsable_api(self, api, read_only):
+        read_only()
+        response = api.post(
+            "/api/verifications/", {"phone": NUMBER}, format="json", headers={"accept": "text/html"}
+        )
+        assert response.status_code == 503
+        assert response.json()["error_code"] == "unavailable"
+
+    def test_the_pages(self, client, read_only, outbox):
+        read_only()
+        response = client.post("/phone/", {"phone": NUMBER})
+        assert response.status_code == 503
+        assert response["Retry-After"] == "5"
+        assert "Something went wrong on our side" in response.text
+        read_only(False)
+        page = client.post("/phone/", {"phone": NUMBER}).url
+        read_only()
+        for accept in ("text/html", "application/json"):
+            code = {"code": outbox[0].code}
+            response = client.post(page, code, headers={"accept": accept})
+            assert response.status_code == 503
+        assert response.json() == {"status": "unavailable"}
+        read_only(False)
+        assert client.post(page, {"code": outbox[0].code}).status_code == 302
+
+
+class TestLostResponse:
+    """The provider was asked, and the database fails before its response is stored."""
+
+    def test_the_visitor_can_go_on(self, api, backend, caplog):
+        backend(FaultyBackend)
+        response = api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        write_nothing(False)
+        assert response.status_code == 201
+        call = Call.objects.get()
+        assert call.status == Call.Status.QUEUED
+        assert Phone.objects.get().last_called_at is not None
+        assert "The provider's response was not stored" in caplog.text
+        later = call.created_at - timedelta(seconds=61)
+        Call.objects.update(created_at=later)
+        path = f"/api/verifications/{response.json()['id']}/"
+        assert api.get(path).json()["call"]["status"] == "unknown"
+        assert Call.settle_lost() == 1
+        assert Call.objects.filter(status=Call.Status.UNKNOWN).count() == 1
+
+    def test_a_report_settles_it(self, api, backend):
+        backend(FaultyBackend)
+        api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        write_nothing(False)
+        reference = Call.objects.get().reference
+        report = Report(backend="default", reference=reference.hex, outcome="delivered")
+        assert services.record_report(report).status == Call.Status.DELIVERED
+
+    def test_a_code_that_the_provider_chose(self, api, backend, caplog):
+        backend(ChoosingBackend)
+        response = api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        write_nothing(False)
+        assert response.status_code == 503
+        assert response.json()["error_code"] == "unavailable"
+        assert Call.objects.get().code_digest == ""
+        assert "1234" not in caplog.text.replace(NUMBER, "")
+
+
+class TestTransact:
+    def fail(self, code):
+        """Return a function that fails as the driver does, and the list of its runs."""
+        runs = []
+
+        def function():
+            runs.append(Phone.objects.count())
+            cause = Exception()
+            cause.sqlstate = code
+            raise OperationalError from cause
+
+        return function, runs
+
+    @pytest.mark.parametrize("code", sorted(ROLLED_BACK))
+    def test_it_gives_up(self, code):
+        function, runs = self.fail(code)
+        with pytest.raises(OperationalError):
+            transact(function, "default")
+        assert len(runs) == TRIES
+
+    @pytest.mark.parametrize("code", ["08006", "57P01", "53100"])
+    def test_other_errors(self, code):
+        function, runs = self.fail(code)
+        with pytest.raises(OperationalError):
+            transact(function, "default")
+        assert len(runs) == 1
+
+    def test_in_a_transaction_of_the_caller(self):
+        function, runs = self.fail("40P01")
+        with pytest.raises(OperationalError), transaction.atomic():
+            transact(function, "default")
+        assert len(runs) == 1
+
+
+if connection.vendor != "sqlite":  # SQLite locks the whole file, and has no deadlocks
+
+    def test_a_deadlock_is_mended():
+        names = ["+79161234501", "+79161234502"]
+        for name in names:
+            Phone.objects.create(number=name)
+        both_wait = threading.Barrier(2)
+        runs, errors = [], []
+
+        def lock(order):
+            def write():
+                runs.append(order)
+                first, second = order
+                Phone.objects.select_for_update().get(number=first)
+                if len(runs) <= 2:
+                    both_wait.wait(60)
+                Phone.objects.select_for_update().get(number=second)
+
+            try:
+                transact(write, "default")
+            except Exception as error:
+                errors.append(reason(error))
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=lock, args=[n]) for n in (names, names[::-1])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert len(runs) == 3
+
+
+if connection.vendor == "postgresql":
+
+    def test_a_connection_that_the_server_closes(api, started, outbox):
+        path = f"/api/verifications/{started['id']}/check/"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [pid] = cursor.fetchone()
+        other = connection.copy()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+        other.close()
+        response = api.post(path, {"code": outbox[0].code}, format="json")
+        assert response.status_code == 503
+        assert response.json()["error_code"] == "unavailable"
+        connection.close()
+        response = api.post(path, {"code": outbox[0].code}, format="json")
+        assert response.status_code == 200
+
+
+class TestLateTruths:
+    def test_a_breaker_from_the_future(self):
+        """The clock was set back: nobody waits for hours."""
+        at = timezone.now() + timedelta(hours=3)
+        row = CircuitBreaker(backend="default", failures=5, opened_at=at, next_try_at=at)
+        assert breaker.usable(["default"], {"default": row}, timezone.now()) == ["default"]
+
+    def test_a_cooldown_from_the_future(self, api, started):
+        Phone.objects.update(last_called_at=timezone.now() + timedelta(hours=3))
+        assert Phone.objects.get().free_at is None
+
+    def test_a_deleted_account(self, outbox):
+        user = get_user_model().objects.create_user("someone")
+        verification = services.start(NUMBER, user=user)
+        user.delete()
+        with pytest.raises(VerificationNotFound):
+            services.find(verification.pk)
+        with pytest.raises(VerificationNotFound):
+            services.find(verification.pk, session="")
