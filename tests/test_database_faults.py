@@ -9,7 +9,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from django_flashcall import services
+from django_flashcall import services, signals
 from django_flashcall.backends import BaseBackend, Receipt, Report
 from django_flashcall.database_errors import ROLLED_BACK, TRIES, reason, transact
 from django_flashcall.exceptions import VerificationNotFound
@@ -137,6 +137,19 @@ class TestReadOnly:
         assert response.json() == {"status": "unavailable"}
         read_only(False)
         assert client.post(page, {"code": outbox[0].code}).status_code == 302
+
+    def test_a_session_that_cannot_be_saved(self, client, read_only, outbox):
+        def fill_the_disk(**kwargs):
+            read_only()
+
+        page = client.post("/phone/", {"phone": NUMBER}).url
+        signals.phone_verified.connect(fill_the_disk)
+        try:
+            response = client.post(page, {"code": outbox[0].code})
+        finally:
+            signals.phone_verified.disconnect(fill_the_disk)
+        assert response.status_code == 503
+        assert "Something went wrong on our side" in response.text
 
 
 class TestLostResponse:

@@ -165,8 +165,6 @@ def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
     response.status_code = error.status_code
     response["Retry-After"] = str(error.retry_after)
     response["Cache-Control"] = "no-store"
-    if session := getattr(request, "session", None):
-        session.modified = False  # saving it would fail too, as status 500
     return response
 
 
