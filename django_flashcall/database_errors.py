@@ -55,8 +55,13 @@ NO_WRITES = frozenset(
 )
 """SQLSTATEs of PostgreSQL that pass, although Django's class for them is `InternalError`."""
 
-SQL_ERROR = "SQLITE_ERROR"
-"""A mistake in a statement, or a missing table; Django's class for it is `OperationalError` too."""
+BUGS = frozenset(
+    {
+        "SQLITE_ERROR",  # a mistake in a statement, or a missing table
+        "1054",  # MySQL: unknown column
+    }
+)
+"""Errors that do not pass, although Django's class for them is `OperationalError`."""
 
 
 def transact(function: Callable[[], Result], using: str, *, durable: bool = False) -> Result:
@@ -88,7 +93,7 @@ def is_temporary(error: BaseException) -> bool:
         case InterfaceError():
             return True
         case OperationalError():
-            return reason(error) != SQL_ERROR
+            return reason(error) not in BUGS
         case InternalError():
             return reason(error) in NO_WRITES
     return False
@@ -115,8 +120,10 @@ def describe(error: BaseException) -> str:
 def reason(error: BaseException) -> str:
     """Return SQLSTATE, error number of MySQL or name of the error of SQLite; "" if not known."""
     cause = error.__cause__
+    number = next(iter(getattr(cause, "args", ())), None)
+    if isinstance(number, int):  # MySQL; some of its drivers know the SQLSTATE too
+        return str(number)
     for name in ("sqlstate", "pgcode", "sqlite_errorname"):  # psycopg 3, psycopg 2, sqlite3
         if code := getattr(cause, name, None):
             return str(code)
-    code = next(iter(getattr(cause, "args", ())), None)
-    return str(code) if isinstance(code, int) else ""
+    return ""

@@ -392,6 +392,12 @@ class Call(models.Model):
         """
         return self.status == self.Status.QUEUED and self.created_at < self.lost_before()
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Return True if neither the provider's response nor a delivery report is stored."""
+        waiting = {self.Status.QUEUED, self.Status.UNKNOWN}
+        return self.answered_at is None and self.status in waiting
+
     @staticmethod
     def lost_before() -> datetime:
         """Return the time before which queued calls are lost."""

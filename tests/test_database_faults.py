@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_flashcall import services, signals
 from django_flashcall.backends import BaseBackend, Receipt, Report
-from django_flashcall.database_errors import ROLLED_BACK, TRIES, reason, transact
+from django_flashcall.database_errors import ROLLED_BACK, TRIES, is_temporary, reason, transact
 from django_flashcall.exceptions import VerificationNotFound
 from django_flashcall.models import Attempt, Call, CircuitBreaker, Phone, Verification
 from django_flashcall.verification import breaker
@@ -164,8 +164,7 @@ class TestLostResponse:
         assert call.status == Call.Status.QUEUED
         assert Phone.objects.get().last_called_at is not None
         assert "The provider's response was not stored" in caplog.text
-        later = call.created_at - timedelta(seconds=61)
-        Call.objects.update(created_at=later)
+        Call.objects.update(created_at=call.created_at - timedelta(seconds=61))
         path = f"/api/verifications/{response.json()['id']}/"
         assert api.get(path).json()["call"]["status"] == "unknown"
         assert Call.settle_lost() == 1
@@ -295,3 +294,11 @@ class TestLateTruths:
             services.find(verification.pk)
         with pytest.raises(VerificationNotFound):
             services.find(verification.pk, session="")
+
+
+class TestBugs:
+    @pytest.mark.parametrize("statement", ["SELECT missing FROM {}", "SELECT 1 FROM missing"])
+    def test_a_missing_column_or_table_does_not_pass(self, statement):
+        with pytest.raises(DatabaseError) as raised, connection.cursor() as cursor:
+            cursor.execute(statement.format(Call._meta.db_table))
+        assert not is_temporary(raised.value)

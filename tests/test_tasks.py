@@ -365,9 +365,13 @@ class ChoosingBackend(ScriptedBackend):
 
 
 class TestTooLate:
-    def test_an_expired_verification(self, api, outbox):
+    @pytest.mark.parametrize("is_settled", [False, True])
+    @pytest.mark.parametrize("minutes", [6, 12])
+    def test_an_expired_verification(self, minutes, is_settled, api, outbox):
         started = start(api)
-        with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
+            if is_settled:
+                Call.settle_lost()
             work()
             assert show(api, started)["status"] == "expired"
         assert not outbox
@@ -462,6 +466,36 @@ class TestRecovery:
         assert len(ASKED) == 1
         assert show(api, started)["call"]["status"] == "unknown"
         assert check(api, started, ASKED[0].code).status_code == 200
+
+    @pytest.mark.parametrize("reason", ["expired", "denied", "paused", "another key"])
+    def test_a_call_that_may_have_been_placed_is_not_refunded(
+        self, reason, api, scripted, monkeypatch, settings
+    ):
+        monkeypatch.setattr(ScriptedBackend, "duplicate_control", True)
+        start(api)
+        QueuedCall.objects.update(taken_at=timezone.now())
+        later(dispatch.TAKEN_FOR + 1)
+        match reason:
+            case "expired":
+                Verification.objects.update(expires_at=timezone.now())
+            case "denied":
+                Rule.objects.create(action="deny", prefix="+7916")
+            case "paused":
+                at = timezone.now()
+                CircuitBreaker.objects.bulk_create(
+                    CircuitBreaker(
+                        backend=alias, failures=5, opened_at=at, next_try_at=at + timedelta(hours=1)
+                    )
+                    for alias in ("default", "other")
+                )
+                settings.FLASHCALL = {**settings.FLASHCALL, "BREAKER_WAIT": 3600}
+            case "another key":
+                settings.SECRET_KEY = "another"
+        tasks.place_call.call(0)
+        assert not ASKED
+        assert Call.objects.get().status == "unknown"
+        assert Phone.objects.get().last_called_at is not None
+        assert not QueuedCall.objects.exists()
 
 
 class TestCode:

@@ -140,7 +140,7 @@ def place_queued(id: int) -> None:
         return
     call: Call = queued.call
     try:
-        if call.status == Call.Status.QUEUED:
+        if call.is_unanswered:
             reservation = Reservation(call.created_at, queued.called_before, None)
             _place_taken(call, reservation, again=queued.taken_at is not None, now=now)
     except FlashcallError:
@@ -185,12 +185,12 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
     """
     verification = call.verification
     if again and not _drops_duplicates(call.backend):
-        error: ProviderError = UnknownOutcome("The worker was killed while it placed the call.")
-        calls.fail(call, error, None)
+        _give_up(call, TemporaryFailure("It would be placed twice."), None, again=again)
         return
     is_newest = not verification.calls.filter(pk__gt=call.pk).exists()
     if not (verification.is_pending and is_newest):
-        calls.fail(call, TemporaryFailure("No worker placed the call in time."), None)
+        late = TemporaryFailure("No worker placed the call in time.")
+        _give_up(call, late, None, again=again)
         return
     try:
         found = rules.judge(call.phone.number)
@@ -199,10 +199,12 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
         alias = call.backend if call.backend in aliases else aliases[0]
         breaker.take(found.breakers.get(alias), now)
     except PhoneNotAllowed:
-        calls.fail(call, NumberRejected("A rule forbids calls to the number."), reservation)
+        denied = NumberRejected("A rule forbids calls to the number.")
+        _give_up(call, denied, reservation, again=again)
         return
     except FlashcallError:
-        calls.fail(call, TemporaryFailure("All backends are paused."), reservation)
+        paused = TemporaryFailure("All backends are paused.")
+        _give_up(call, paused, reservation, again=again)
         return
     code = Secret()
     if alias != call.backend and not again:
@@ -212,10 +214,23 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
     elif call.code_digest:
         code = _derive(call)
         if not code:
-            calls.fail(call, TemporaryFailure("SECRET_KEY was changed."), reservation)
+            changed = TemporaryFailure("SECRET_KEY was changed.")
+            _give_up(call, changed, reservation, again=again)
             return
     others = [alias for alias in aliases if alias != call.backend]
     place(call, code, reservation, others, found, again=again)
+
+
+def _give_up(
+    call: Call, error: ProviderError, reservation: Reservation | None, *, again: bool
+) -> None:
+    """Store why this worker does not place a call.
+
+    If an earlier worker may have placed it, its outcome is unknown and nothing is given back.
+    """
+    if again:
+        error = UnknownOutcome("The worker was killed while it placed the call.")
+    calls.fail(call, error, reservation)
 
 
 def _replace(call: Call, alias: str) -> tuple[Call, Secret]:
