@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.db import connections, router
 
 from .backends import BaseBackend, load_class
 from .conf import CODE_LENGTHS, BackendConfig, FlashcallSettings, conf
@@ -26,6 +27,13 @@ IDS_OF_SETTINGS = {
     "PURPOSES": "django_flashcall.E014",
     "DELIVERY_REPORT_SECRETS": "django_flashcall.E015",
 }
+SQLITE_TIMEOUT = 20
+"""Seconds for which a request should wait for others that write."""
+
+SQLITE_OPTIONS = (
+    f'"OPTIONS": {{"timeout": {SQLITE_TIMEOUT}, "transaction_mode": "IMMEDIATE", '
+    '"init_command": "PRAGMA journal_mode=WAL"}'
+)
 ID_OF_OTHER_SETTINGS = "django_flashcall.E013"
 
 
@@ -106,6 +114,26 @@ def _deployment() -> Iterator[CheckMessage]:
                 'PURPOSES = {"login": {"CODE_LENGTH": 6}}.',
                 id="django_flashcall.W005",
             )
+    yield from _sqlite()
+
+
+def _sqlite() -> Iterator[CheckMessage]:
+    """Warn of a SQLite database with which requests at the same time fail (Django's notes on it)."""
+    from .models import Verification
+
+    database = connections[router.db_for_write(Verification)]
+    if database.vendor != "sqlite":
+        return
+    options = database.settings_dict["OPTIONS"]
+    waits = (options.get("transaction_mode") or "").upper() in ("IMMEDIATE", "EXCLUSIVE")
+    waits = waits and options.get("timeout", 5) >= SQLITE_TIMEOUT
+    if not (waits and "WAL" in options.get("init_command", "").upper()):
+        yield Warning(
+            "FLASHCALL: with these options of SQLite, requests at the same time can fail with "
+            '"database is locked".',
+            hint=f"Set in DATABASES: {SQLITE_OPTIONS}",
+            id="django_flashcall.W007",
+        )
 
 
 def _unknown_keys(given: Any) -> Iterator[CheckMessage]:
