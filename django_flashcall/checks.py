@@ -118,7 +118,7 @@ def _deployment() -> Iterator[CheckMessage]:
 
 
 def _sqlite() -> Iterator[CheckMessage]:
-    """Warn of a SQLite database with which requests at the same time fail (Django's notes on it)."""
+    """Warn of options with which a request fails instead of waiting (Django's notes on SQLite)."""
     from .models import Verification
 
     database = connections[router.db_for_write(Verification)]

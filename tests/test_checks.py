@@ -1,5 +1,10 @@
+import ast
+
 import pytest
 from django.core.checks import run_checks
+from django.db import ConnectionHandler
+
+from django_flashcall import checks
 
 LOCMEM = {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}
 HTTP = "django_flashcall.backends.flashingcall.FlashingCallBackend"
@@ -16,7 +21,19 @@ def http(**options):
     return {"default": {"BACKEND": HTTP, "OPTIONS": {**OPTIONS, **options}}}
 
 
-def test_right_settings_are_silent(settings):
+@pytest.fixture
+def connect(monkeypatch):
+    """Let the site have another database."""
+
+    def connect(engine="sqlite3", **options):
+        database = {"ENGINE": f"django.db.backends.{engine}", "NAME": "site", "OPTIONS": options}
+        monkeypatch.setattr(checks, "connections", ConnectionHandler({"default": database}))
+
+    return connect
+
+
+def test_right_settings_are_silent(settings, connect):
+    connect("postgresql")
     assert found(settings) == []
     assert found(settings, deploy=True, BACKENDS=http(), CALLS_TOTAL="500/day") == []
 
@@ -134,3 +151,47 @@ def test_logging_in_with_four_digits(settings):
     assert "django_flashcall.W005" in ids(settings, PURPOSES=four)
     assert "django_flashcall.W005" not in ids(settings, PURPOSES=six)
     assert "django_flashcall.W005" not in ids(settings, PURPOSES=four, CODE_LENGTH=6)
+
+
+WAITING = {
+    "timeout": 20,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode=WAL",
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {**WAITING, "timeout": 5},
+        {**WAITING, "transaction_mode": "DEFERRED"},
+        {**WAITING, "init_command": "PRAGMA synchronous=NORMAL"},
+        *({name: WAITING[name] for name in WAITING if name != missing} for missing in WAITING),
+    ],
+)
+def test_sqlite_whose_requests_fail_instead_of_waiting(settings, connect, options):
+    connect(**options)
+    assert found(settings) == []
+    (message,) = (m for m in found(settings, deploy=True) if m.id == "django_flashcall.W007")
+    # What it says to paste is what it asks for.
+    pasted = ast.literal_eval("{" + message.hint.removeprefix("Set in DATABASES: ") + "}")
+    assert pasted == {"OPTIONS": WAITING}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WAITING,
+        {**WAITING, "timeout": 30, "transaction_mode": "exclusive"},
+        {**WAITING, "init_command": "PRAGMA synchronous=NORMAL;pragma journal_mode = wal;"},
+    ],
+)
+def test_sqlite_whose_requests_wait(settings, connect, options):
+    connect(**options)
+    assert "django_flashcall.W007" not in ids(settings)
+
+
+def test_other_databases_need_no_options(settings, connect):
+    connect("postgresql")
+    assert "django_flashcall.W007" not in ids(settings)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import unittest
 import zlib
+from pathlib import Path
 from types import ModuleType
 
 import django.conf.global_settings
 import pytest
 import rest_framework.settings
 from django.core.checks import ERROR
+from django.db import ConnectionHandler
 from django.test import override_settings
 
 from django_flashcall import checks, exceptions, pytest_plugin, signals
@@ -37,7 +39,7 @@ NEEDS_AN_APP = {
 
 WORDS_IN_CAPITALS = {
     "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
-    "ERROR", "ERRORS", "FLASHCALL",
+    "ENGINE", "ERROR", "ERRORS", "FLASHCALL", "NAME",
     "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
     "REQUIRED_FIELDS",
     "FLASH_CALL", "STEERING", "UPDATE", "USERNAME_FIELD", "VOICE_CODE", "WARNING",
@@ -158,6 +160,8 @@ def test_the_code_runs(block, outbox, monkeypatch, settings, request):
     names = {"__name__": "example", "FLASHCALL": {"BACKENDS": dict(backends)}}
     if "os.environ" in block.text:
         names["os"] = os
+    if "BASE_DIR" in block.text:
+        names["BASE_DIR"] = Path()
     try:
         exec(code, names)
     except ModuleNotFoundError as error:
@@ -166,6 +170,9 @@ def test_the_code_runs(block, outbox, monkeypatch, settings, request):
         return
     if block.caption.startswith("settings"):
         assert_settings_are_right(names["FLASHCALL"])
+    if "DATABASES" in names:
+        monkeypatch.setattr(checks, "connections", ConnectionHandler(names["DATABASES"]))
+        assert "django_flashcall.W007" not in {message.id for message in checks.check_deployment()}
     for name, case in names.items():
         if name.startswith("test_"):
             case(*map(request.getfixturevalue, inspect.signature(case).parameters))

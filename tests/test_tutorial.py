@@ -97,6 +97,9 @@ def test_the_tutorial_as_written(terminals, unused_tcp_port_factory):
             before = path.read_text() if where else ""
             path.write_text(before + text(block.text))
     assert typed > 20
+    said = terminal("Terminal 1").run("python manage.py check --deploy 2>&1")
+    assert "django_flashcall.W003" in said
+    assert "django_flashcall.W007" not in said
     walk_through_the_pages(text, ports["8800"])
 
 
