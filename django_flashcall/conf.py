@@ -243,11 +243,15 @@ _OVERRIDES = {
 }
 
 
+def _check_purpose_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
+        raise ValueError(f"{name!r} must be 1 to 32 letters, digits, dashes and underscores")
+
+
 def _purposes(value: Any) -> dict[str, Purpose]:
     found = {}
     for name, overrides in _mapping(value).items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
-            raise ValueError(f"{name!r} must be 1 to 32 letters, digits, dashes and underscores")
+        _check_purpose_name(name)
         if unknown := set(_mapping(overrides)) - set(_OVERRIDES):
             raise ValueError(
                 f"{name!r} overrides {min(unknown)!r}; it can override {', '.join(_OVERRIDES)}"
@@ -429,6 +433,24 @@ class FlashcallSettings:
             channel
             for channel in self.CHANNELS
             if channel != VOICE_CODE or purpose.code_length <= VOICE_CODE_LENGTH
+        )
+
+    def other_purpose(self, name: str, code_length: int) -> Purpose:
+        """Return a purpose that is not in the settings, for the calls of another system.
+
+        Raises:
+            ValueError: the name is not valid, or is a key of ``PURPOSES``.
+        """
+        _check_purpose_name(name)
+        if name in self.PURPOSES:
+            raise ValueError(f"{name!r} is a key of PURPOSES; choose another name")
+        return Purpose(
+            name,
+            code_length=code_length,
+            code_ttl=self.CODE_TTL,
+            max_attempts=self.MAX_ATTEMPTS,
+            max_calls=1,
+            token_max_age=self.TOKEN_MAX_AGE,
         )
 
 

@@ -109,6 +109,10 @@ class Phone(models.Model):
             cooled = None  # the clock was set back since
         return max(filter(None, (cooled, self.waits_until)), default=None)
 
+    def mark_verified(self, now: datetime) -> None:
+        """Store that it was verified, and clear its wrong codes and its lock."""
+        _VERIFY_PHONE.execute(pk=self.pk, now=now)
+
 
 class Verification(models.Model):
     """The process of verifying a number for one purpose, with limited attempts, calls and time."""
@@ -456,6 +460,8 @@ class QueuedCall(models.Model):
     call = models.OneToOneField(Call, on_delete=models.CASCADE, related_name="in_queue")
     # When a worker took it. Two workers cannot take it: the update is conditional.
     taken_at = models.DateTimeField(null=True)
+    # For a code of another system: what is added to the derived one, see `codes.offset`.
+    code_offset = models.PositiveIntegerField(null=True)
     # When its number was called before, to undo the cooldown if the call is rejected.
     called_before = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -759,6 +765,13 @@ def _newest(
 
 
 _NEWEST = Prepared(Call, _newest)
+_VERIFY_PHONE = PreparedUpdate(
+    Phone,
+    lambda *, pk, now: (
+        Phone.objects.filter(pk=pk),
+        {"failures": 0, "waits_until": None, "verified_at": now},
+    ),
+)
 _PROGRESS = PreparedUpdate(
     Call,
     lambda progress, *, verification: (

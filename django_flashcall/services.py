@@ -1,10 +1,10 @@
 """Functions to start, resend, check, cancel and redeem verifications, for your code and our views.
 
 Three rules apply. Commit the call row and the counters before contacting the provider, and keep
-no transaction open while waiting for it: `start`, `resend` and `check` therefore refuse to run
-inside a transaction. Spend attempts and calls with a conditional ``UPDATE`` first and read them
-afterwards, so that concurrent requests cannot spend the same one. Raise an error after the
-transaction that counted it, not inside it.
+no transaction open while waiting for it: `start`, `resend`, `check` and `place_call` therefore
+refuse to run inside a transaction. Spend attempts and calls with a conditional ``UPDATE`` first and
+read them afterwards, so that concurrent requests cannot spend the same one. Raise an error after
+the transaction that counted it, not inside it.
 
 A transaction is run again after a deadlock or a serialization failure, so its function changes
 nothing but the database, and objects that it makes or reloads. Other errors of the database are
@@ -19,15 +19,16 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import phones, signals
-from .conf import Purpose, conf
+from .conf import CODE_LENGTHS, Purpose, conf
 from .database_errors import transact
 from .delivery.reports import record_report
 from .exceptions import (
@@ -40,26 +41,36 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Phone, Refusal, Verification
+from .models import Attempt, Call, Refusal, Verification
 from .prepared import PreparedUpdate
 from .privacy.retention import forget, prune
 from .protection import fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .verification import breaker, codes, dispatch, in_flight, tokens
+from .verification import breaker, calls, codes, dispatch, in_flight, tokens
 from .verification.lookup import explain, find, has_verified_phone, phone_of
-from .verification.tokens import Person, create_user, read_token, redeem, sign_up
+from .verification.tokens import (
+    Person,
+    confirm_call,
+    create_user,
+    read_token,
+    redeem,
+    sign_up,
+)
 
 __all__ = [
+    "PlacedCall",
     "cancel",
     "check",
     "client_ip",
+    "confirm_call",
     "create_user",
     "find",
     "forget",
     "has_verified_phone",
     "phone_of",
+    "place_call",
     "prune",
     "read_token",
     "record_report",
@@ -71,6 +82,15 @@ __all__ = [
 ]
 
 Result = TypeVar("Result")
+
+
+class PlacedCall(NamedTuple):
+    """The result of `place_call`."""
+
+    verification: Verification
+    code: str
+    """The code that was called with; its ``repr`` is masked."""
+
 
 NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
@@ -105,47 +125,9 @@ def start(
         RuntimeError: called inside a transaction, whose rollback would undo the counts.
     """
     number = phones.parse(phone)
-    config = _purpose(purpose)
-    test_code = conf.TEST_NUMBERS.get(number)
-    account = tokens.account_of(user)
-    now = timezone.now()
-    source = visitors.source(ip)
-    with _count_errors(number, source, now):
-        # Read before the transaction, so that it begins with a write: on SQLite, a transaction
-        # that has read cannot wait for another one that writes.
-        found = _look_up(number)
-        channel = _choose_channel(channel, config, found.stopped)
-        aliases = _usable_backends(number, channel, found, now)
-        if test_code is None:
-            fraud_guard.check(found.phone, source, now, account)
-        limits.prepare(now)
-    with in_flight.Slot() as slot:
-
-        def begin() -> tuple[Call, Secret, limits.Reservation]:
-            phone = copy(found.phone)  # a retry must not see what was rolled back
-            reservation = limits.reserve(phone, source, now)
-            verification = Verification.objects.create(
-                phone=phone,
-                purpose=purpose,
-                channel=channel,
-                code_length=len(test_code) if test_code else config.code_length,
-                max_attempts=config.max_attempts,
-                attempts_left=config.max_attempts,
-                calls_left=config.max_calls - 1,
-                user=account,
-                # If the account is deleted, nobody can continue without this value.
-                session=session or (secrets.token_urlsafe(16) if account else ""),
-                ip=ip,
-                created_at=now,
-                expires_at=now + timedelta(seconds=config.code_ttl),
-            )
-            verification.stopped = found.stopped
-            call, code = _queue(verification, aliases[0], source, reservation, found, slot)
-            return call, code, reservation
-
-        with _count_errors(number, source, now):
-            call, code, reservation = _commit(begin)
-        _place(call, code, reservation, aliases[1:], found)
+    call, _code = _start(
+        number, _purpose(purpose), channel=channel, user=user, session=session, ip=ip
+    )
     return call.verification
 
 
@@ -178,7 +160,7 @@ def resend(
     with _count_errors(number, source, now):
         found = _look_up(number)
         channel = _choose_channel(channel or verification.channel, config, found.stopped)
-        aliases = _usable_backends(number, channel, found, now)
+        plan = _plan(number, channel, found, now)
         if number not in conf.TEST_NUMBERS:
             fraud_guard.check(verification.phone, source, now, verification.user)
         limits.prepare(now)
@@ -191,7 +173,7 @@ def resend(
             verification.refresh_from_db(from_queryset=_with_phone())
             verification.stopped = found.stopped
             reservation = limits.reserve(verification.phone, source, now)
-            call, code = _queue(verification, aliases[0], source, reservation, found, slot)
+            call, code = _queue(verification, source, reservation, plan, slot)
             return call, code, reservation
 
         with _count_errors(number, source, now):
@@ -199,7 +181,7 @@ def resend(
         if begun is None:
             raise _state_error(verification, source, on_form=True)
         call, code, reservation = begun
-        _place(call, code, reservation, aliases[1:], found)
+        _place(call, code, reservation, plan)
     return verification
 
 
@@ -241,6 +223,68 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     return tokens.issue(verification)
 
 
+def place_call(
+    phone: str,
+    code: str | None = None,
+    *,
+    purpose: str,
+    code_length: int | None = None,
+    channel: str | None = None,
+    user: Person = None,
+    ip: str | None = None,
+) -> PlacedCall:
+    """Call a number with a code that another system checks, such as a package for two factors.
+
+    Limits, rules, the fraud guard and delivery reports apply as for `start`. Call `confirm_call`
+    when the other system has accepted the code. Otherwise the call counts as unverified, and the
+    limits refuse later calls.
+
+    Args:
+        phone: the number, in any common format.
+        code: 4 or 6 digits; None for a new code, chosen by the provider or generated.
+        purpose: a name of the other system, for the admin and statistics: 1 to 32 letters, digits,
+            dashes and underscores, and not a key of ``PURPOSES``. Visitors of the API and of the
+            pages cannot use its verifications.
+        code_length: number of digits of a new code, 4 or 6; ``CODE_LENGTH`` by default.
+        channel: ``flash_call`` or ``voice_code``; by default the site's first one that has codes of
+            this length.
+        user: the visitor, if logged in.
+        ip: the visitor's IP address, for the limits.
+
+    Returns:
+        the verification of the call, and the code.
+
+    Raises:
+        InvalidPhone, InvalidValue, PhoneNotAllowed: the input is refused; nothing is spent.
+        Cooldown, TooManyCalls: a limit is reached.
+        InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed, or the provider's
+            response with the code that it chose was lost.
+        ImproperlyConfigured: there is a `code`, but the providers of the channel choose the codes.
+        ValueError: the code, its length or the purpose cannot be used.
+        RuntimeError: called inside a transaction, whose rollback would undo the counts.
+    """
+    given = None if code is None else Secret(code)
+    if given is not None:
+        code_length = len(given)
+    length = conf.CODE_LENGTH if code_length is None else code_length
+    if length not in CODE_LENGTHS or not (given is None or codes.is_code(given, length)):
+        raise ValueError("The code must have 4 or 6 digits.")
+    call, placed = _start(
+        phones.parse(phone),
+        conf.other_purpose(purpose, length),
+        channel=channel,
+        user=user,
+        session=None,
+        ip=ip,
+        code=given,
+        returns_code=True,
+    )
+    if not placed:  # the phone may be ringing with a code that nobody knows
+        wait = limits.retry_after(call.phone, visitors.source(ip), timezone.now())
+        raise ProviderUnavailable(retry_after=wait)
+    return PlacedCall(call.verification, placed)
+
+
 def cancel(verification: Verification) -> None:
     """Cancel a pending verification; a finished one does not change. No limit is refunded."""
 
@@ -255,6 +299,71 @@ def cancel(verification: Verification) -> None:
 
 
 # Helpers, in the order of use.
+
+
+def _start(
+    number: str,
+    purpose: Purpose,
+    *,
+    channel: str | None,
+    user: Person,
+    session: str | None,
+    ip: str | None,
+    code: Secret | None = None,
+    returns_code: bool = False,
+) -> tuple[Call, Secret]:
+    """Call a number, and return its newest call with the code.
+
+    Args:
+        number: the number in E.164 format.
+        purpose: the settings of the verification.
+        channel, user, session, ip: see `start`.
+        code: the code to call with; None for a new one.
+        returns_code: the code must be known when this returns. It is empty if it is not.
+    """
+    test_code = conf.TEST_NUMBERS.get(number)
+    account = tokens.account_of(user)
+    now = timezone.now()
+    source = visitors.source(ip)
+    with _count_errors(number, source, now):
+        # Read before the transaction, so that it begins with a write: on SQLite, a transaction
+        # that has read cannot wait for another one that writes.
+        found = _look_up(number)
+        channel = _choose_channel(channel, purpose, found.stopped)
+        plan = _plan(number, channel, found, now)
+        if returns_code:
+            plan = _fix_code(plan, code or test_code, channel, purpose)
+        if test_code is None:
+            fraud_guard.check(found.phone, source, now, account)
+        limits.prepare(now)
+    with in_flight.Slot() as slot:
+
+        def begin() -> tuple[Call, Secret, limits.Reservation]:
+            phone = copy(found.phone)  # a retry must not see what was rolled back
+            reservation = limits.reserve(phone, source, now)
+            verification = Verification.objects.create(
+                phone=phone,
+                purpose=purpose.name,
+                channel=channel,
+                code_length=len(plan.code or test_code or "") or purpose.code_length,
+                max_attempts=purpose.max_attempts,
+                attempts_left=purpose.max_attempts,
+                calls_left=purpose.max_calls - 1,
+                user=account,
+                # If the account is deleted, nobody can continue without this value.
+                session=session or (secrets.token_urlsafe(16) if account else ""),
+                ip=ip,
+                created_at=now,
+                expires_at=now + timedelta(seconds=purpose.code_ttl),
+            )
+            verification.stopped = found.stopped
+            call, code = _queue(verification, source, reservation, plan, slot)
+            return call, code, reservation
+
+        with _count_errors(number, source, now):
+            call, code, reservation = _commit(begin)
+        code = _place(call, code, reservation, plan)
+    return call.verification.newest_call, code
 
 
 def _database() -> str:
@@ -330,48 +439,65 @@ _SPEND_ATTEMPT = PreparedUpdate(
 )
 
 
-def _usable_backends(number: str, channel: str, found: rules.Judgement, now: datetime) -> list[str]:
-    """Return the backends that can place the call, preferred first; "" for a test number."""
+def _plan(number: str, channel: str, found: rules.Judgement, now: datetime) -> dispatch.Plan:
     if number in conf.TEST_NUMBERS:
-        return [""]
-    return breaker.usable(conf.CHANNELS[channel], found.breakers, now)
+        return dispatch.Plan([""], found)
+    return dispatch.Plan(breaker.usable(conf.CHANNELS[channel], found.breakers, now), found)
+
+
+def _fix_code(
+    plan: dispatch.Plan, code: Secret | str | None, channel: str, purpose: Purpose
+) -> dispatch.Plan:
+    """Choose the code before the calls, unless the provider that is tried first chooses it.
+
+    Raises:
+        ImproperlyConfigured, ProviderUnavailable: there is a code, but all providers choose theirs,
+            or all those that are available.
+    """
+    if code is None:
+        if calls.chooses_code(plan.aliases[0]):
+            return plan._replace(awaits_code=True)
+        code = codes.generate(purpose.code_length)
+    able = [alias for alias in plan.aliases if not calls.chooses_code(alias)]
+    if not able:
+        if all(map(calls.chooses_code, conf.CHANNELS[channel])):
+            raise ImproperlyConfigured(
+                f"The providers of {channel!r} choose the codes, so they cannot call with yours."
+            )
+        raise ProviderUnavailable(scope=Refusal.Scope.BREAKER)
+    return plan._replace(aliases=able, code=Secret(code))
 
 
 def _queue(
     verification: Verification,
-    alias: str,
     source: Source,
     reservation: limits.Reservation,
-    found: rules.Judgement,
+    plan: dispatch.Plan,
     slot: in_flight.Slot,
 ) -> tuple[Call, Secret]:
     """Create the row of the next call, and take what placing it needs."""
-    now = reservation.at
-    call, code = dispatch.queue(verification, verification.channel, alias, source, now)
-    if dispatch.needs_worker(call):
-        dispatch.hand_over(call, reservation)
+    now, alias = reservation.at, plan.aliases[0]
+    call, code = dispatch.queue(verification, verification.channel, alias, source, now, plan.code)
+    if dispatch.needs_worker(call, plan):
+        dispatch.hand_over(call, reservation, plan)
     elif not call.is_test:
         slot.take()
-        breaker.take(found.breakers.get(alias), now)
+        breaker.take(plan.found.breakers.get(alias), now)
     limits.count_call(call)
     return call, code
 
 
 def _place(
-    call: Call,
-    code: Secret,
-    reservation: limits.Reservation,
-    others: Collection[str],
-    found: rules.Judgement,
-) -> None:
+    call: Call, code: Secret, reservation: limits.Reservation, plan: dispatch.Plan
+) -> Secret:
     call.verification.newest_call = call
     refusals.watch_budget(reservation.spent, reservation.at)
-    if dispatch.needs_worker(call):
-        from . import tasks  # needs Django's task framework
+    if not dispatch.needs_worker(call, plan):
+        return dispatch.place(call, code, reservation, plan)
+    from . import tasks  # needs Django's task framework
 
-        tasks.enqueue(call, reservation)
-    else:
-        dispatch.place(call, code, reservation, others, found)
+    tasks.enqueue(call, reservation)
+    return code
 
 
 def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
@@ -405,7 +531,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     if right:
         _VERIFY.execute(pk=verification.pk, now=now)
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
-        _VERIFY_PHONE.execute(pk=phone.pk, now=now)
+        phone.mark_verified(now)
         # Where tokens of this purpose are redeemed, the number has yet to do that.
         completed = not fresh.is_purpose_redeemed
         progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
@@ -424,13 +550,6 @@ _VERIFY = PreparedUpdate(
     lambda *, pk, now: (
         Verification.objects.filter(pk=pk),
         {"state": Verification.State.VERIFIED, "verified_at": now},
-    ),
-)
-_VERIFY_PHONE = PreparedUpdate(
-    Phone,
-    lambda *, pk, now: (
-        Phone.objects.filter(pk=pk),
-        {"failures": 0, "waits_until": None, "verified_at": now},
     ),
 )
 

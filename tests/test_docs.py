@@ -26,7 +26,7 @@ from .documents import DOCS, ROOT, blocks, pages
 sys.path.insert(0, str(DOCS / "_ext"))
 import flashcall_reference as reference
 
-OTHERS_PACKAGES = {"celery", "django_recaptcha", "django_rq", "gunicorn"}
+OTHERS_PACKAGES = {"celery", "django_recaptcha", "django_rq", "gunicorn", "pyotp"}
 """Packages that a site may have beside ours: where one is missing, its example is compiled only."""
 
 NEEDS_AN_APP = {
@@ -226,6 +226,23 @@ def test_the_view_that_gives_a_token_of_drf(configure, outbox, django_user_model
     assert log_in("+79161234568").status_code in (401, 403)
     wrong = view(rf.post("/login/", {"phone_token": "x"}, content_type="application/json"))
     assert (wrong.status_code, wrong.data["error_code"]) == (400, "invalid_token")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_codes_of_another_system(outbox, rf, django_user_model):
+    from django_flashcall.models import Verification
+
+    (block,) = [block for block in PYTHON if block.caption == "people/second_factor.py"]
+    names = {}
+    exec(compile(block.text, str(block), "exec"), names)
+    user = django_user_model.objects.create_user("anna")
+    user.phone, user.totp_secret = "+79161234567", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    assert "last 6 digits" in names["call"](user, rf.get("/"))
+    assert "just called" in names["call"](user, rf.get("/"))
+    code = outbox[0].code
+    assert not names["accept"](user, "000000" if code != "000000" else "000001")
+    assert names["accept"](user, code)
+    assert Verification.objects.get().status == "redeemed"
 
 
 SITE = """

@@ -56,7 +56,7 @@ def place(
     *,
     next_until: float | None = None,
     again: bool = False,
-) -> bool:
+) -> Secret | None:
     """Ask the provider for a call, store its response, and raise the error for the visitor.
 
     Args:
@@ -69,7 +69,8 @@ def place(
         again: a worker that was killed may have placed the call, and the provider drops duplicates.
 
     Returns:
-        False if the other backend has to try; nothing is given back then.
+        the code that was called with; empty if the response with it was lost. None if the other
+        backend has to try; nothing is given back then.
 
     Raises:
         InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed. An unknown outcome
@@ -80,7 +81,7 @@ def place(
     if call.is_test:
         logger.warning("Test number used, no call placed.", extra=_context(call))
         _save_response(call, Call.Status.SENT)
-        return True
+        return code
     error: ProviderError | None = None
     lost: Error | None = None
     length = call.verification.code_length
@@ -105,8 +106,9 @@ def place(
         error = UnknownOutcome(f"The backend raised {name}.")
     else:
         if backend.chooses_code:
+            code = Secret(receipt.code or "")
             try:
-                error = _save_chosen_code(call, receipt)
+                error = _save_chosen_code(call, code)
             except Error as raised:
                 _log_lost(call, "code", raised)
                 lost = raised
@@ -125,10 +127,10 @@ def place(
         breaker.record(call.backend, error, failing)
         error = None  # a traceback would show it, and it refers to this frame
         if go_on:
-            return False
+            return None
         if refusal is not None:
             raise refusal
-    return True
+    return code
 
 
 def chooses_code(alias: str) -> bool:
@@ -139,10 +141,9 @@ def chooses_code(alias: str) -> bool:
         return False  # `place` reports it when the row of the call exists
 
 
-def _save_chosen_code(call: Call, receipt: Receipt) -> ProviderError | None:
+def _save_chosen_code(call: Call, code: Secret) -> ProviderError | None:
     """Store the digest of the code that the provider chose; return an error if it is not valid."""
     verification = call.verification
-    code = Secret(receipt.code or "")
     if not codes.is_code(code, verification.code_length):
         return Misconfigured(
             f"The provider's code does not have {verification.code_length} digits.",

@@ -22,7 +22,9 @@ def generate(length: int) -> Secret:
     return Secret(f"{secrets.randbelow(10**length):0{length}d}")
 
 
-def derive(reference: UUID, length: int, *, verification: UUID, kept: str) -> Secret:
+def derive(
+    reference: UUID, length: int, *, verification: UUID, kept: str, offset: int = 0
+) -> Secret:
     """Return the code of a call that a worker places: it follows from the call and ``SECRET_KEY``.
 
     So the code needs no place in the queue. To others it is as random as the identifier of the call
@@ -34,16 +36,31 @@ def derive(reference: UUID, length: int, *, verification: UUID, kept: str) -> Se
         length: digits of the code.
         verification: the id of the verification.
         kept: the stored digest; empty if the code is new.
+        offset: what `offset` returned for the code of another system; 0 for a code of ours.
 
     Returns:
         the code; empty if no key of the site matches.
     """
     for key in _keys():
-        found = salted_hmac(_DERIVED_SALT, reference.hex, secret=key, algorithm="sha256").digest()
-        code = Secret(f"{int.from_bytes(found) % 10**length:0{length}d}")
+        value = (_derived(reference, key) + offset) % 10**length
+        code = Secret(f"{value:0{length}d}")
         if not kept or constant_time_compare(digest(code, verification, key=key), kept):
             return code
     return Secret()
+
+
+def offset(code: Secret, reference: UUID) -> int:
+    """Return the difference between a code and the derived one, modulo the number of codes.
+
+    It is stored while a worker has yet to place a call with a code of another system. To those who
+    do not have ``SECRET_KEY``, it is as random as the derived code (a one-time pad).
+    """
+    return (int(code) - _derived(reference, None)) % int(10 ** len(code))
+
+
+def _derived(reference: UUID, key: Any) -> int:
+    found = salted_hmac(_DERIVED_SALT, reference.hex, secret=key, algorithm="sha256").digest()
+    return int.from_bytes(found)
 
 
 def normalise(typed: str) -> Secret:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router
@@ -50,10 +51,28 @@ RECOVERED_AT_ONCE = 10
 """Calls of killed workers that one task takes over."""
 
 
+class Plan(NamedTuple):
+    """How to place a call, and another one instead of it if its backend is unable to."""
+
+    aliases: Sequence[str]
+    """The backends that can place it, preferred first."""
+    found: rules.Judgement
+    """What `rules.judge` found."""
+    code: Secret | None = None
+    """The code of each call; None for a new one."""
+    awaits_code: bool = False
+    """The request needs the code that the provider chooses, so no worker places the call."""
+
+
 def queue(
-    verification: Verification, channel: str, alias: str, source: Source, now: datetime
+    verification: Verification,
+    channel: str,
+    alias: str,
+    source: Source,
+    now: datetime,
+    given: Secret | None = None,
 ) -> tuple[Call, Secret]:
-    """Create the row of the next call and return it with its new code.
+    """Create the row of the next call and return it with its code: the given one, or a new one.
 
     The code is empty if the provider chooses it: no code is valid before the response.
     """
@@ -71,12 +90,14 @@ def queue(
         is_test=test_code is not None,
         created_at=now,
     )
-    if test_code:
+    if given is not None:
+        code = given
+    elif test_code:
         code = Secret(test_code)
     elif calls.chooses_code(alias):
         code = Secret()
     elif conf.DISPATCH == "task":
-        code = _derive(call)
+        code = _derive(call, None)
     else:
         code = codes.generate(verification.code_length)
     call.code_digest = codes.digest(code, verification.pk) if code else ""
@@ -84,45 +105,48 @@ def queue(
     return call, code
 
 
-def needs_worker(call: Call) -> bool:
+def needs_worker(call: Call, plan: Plan) -> bool:
     """Return True if a worker has to place a call; nobody places one to a test number."""
-    return conf.DISPATCH == "task" and not call.is_test
+    return conf.DISPATCH == "task" and not (call.is_test or plan.awaits_code)
 
 
-def hand_over(call: Call, reservation: Reservation) -> None:
+def hand_over(call: Call, reservation: Reservation, plan: Plan) -> None:
     """Note that a worker has to place a call, in the transaction that creates its row."""
     QueuedCall.objects.create(
-        call=call, called_before=reservation.before, created_at=call.created_at
+        call=call,
+        code_offset=_offset(call, plan.code),
+        called_before=reservation.before,
+        created_at=call.created_at,
     )
 
 
 def place(
-    call: Call,
-    code: Secret,
-    reservation: Reservation,
-    others: Collection[str],
-    found: rules.Judgement,
-    *,
-    again: bool = False,
-) -> None:
+    call: Call, code: Secret, reservation: Reservation, plan: Plan, *, again: bool = False
+) -> Secret:
     """Place a call. If its backend is certainly unable to, let the others try, in their order.
 
     Args:
         call: the committed row of the call.
         code: its code; empty if the provider chooses it.
         reservation: the result of `limits.reserve`.
-        others: the backends that can try.
-        found: what `rules.judge` found.
+        plan: the backends that can try, and whether another call has the same code.
         again: the provider may already have got this call, and drops duplicates.
+
+    Returns:
+        the code of the call that was placed; empty if the response with it was lost.
     """
     until = time.monotonic() + FAILOVER_WITHIN
+    breakers = plan.found.breakers
     # The first of them may be a paused backend that is tried again; the others must work.
-    for alias in [name for name in others if not breaker.is_paused(found.breakers.get(name))]:
-        failing = found.breakers.get(call.backend)
-        if calls.place(call, code, reservation, failing, next_until=until, again=again):
-            return
-        call, code = _replace(call, alias)
-    calls.place(call, code, reservation, found.breakers.get(call.backend), again=again)
+    others = [alias for alias in plan.aliases if alias != call.backend]
+    for alias in [name for name in others if not breaker.is_paused(breakers.get(name))]:
+        failing = breakers.get(call.backend)
+        placed = calls.place(call, code, reservation, failing, next_until=until, again=again)
+        if placed is not None:
+            return placed
+        call, code = _replace(call, alias, plan.code)
+    placed = calls.place(call, code, reservation, breakers.get(call.backend), again=again)
+    return placed or Secret()
 
 
 def place_queued(id: int) -> None:
@@ -141,8 +165,7 @@ def place_queued(id: int) -> None:
     call: Call = queued.call
     try:
         if call.is_unanswered:
-            reservation = Reservation(call.created_at, queued.called_before, None)
-            _place_taken(call, reservation, again=queued.taken_at is not None, now=now)
+            _place_taken(queued, now)
     except FlashcallError:
         pass  # the row of the call says the same
     # If the outcome could not be stored, the row stays, and `recover` finds it.
@@ -177,12 +200,11 @@ def _take(queued: QueuedCall, now: datetime) -> bool:
     return bool(QueuedCall.objects.filter(pk=queued.pk, taken_at=taken_at).update(taken_at=now))
 
 
-def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: datetime) -> None:
-    """Place a call that this worker has taken.
-
-    Args:
-        again: an earlier worker was killed while it placed the call.
-    """
+def _place_taken(queued: QueuedCall, now: datetime) -> None:
+    """Place a call that this worker has taken."""
+    call: Call = queued.call
+    reservation = Reservation(call.created_at, queued.called_before, None)
+    again = queued.taken_at is not None  # an earlier worker was killed while it placed the call
     verification = call.verification
     if again and not _drops_duplicates(call.backend):
         _give_up(call, TemporaryFailure("It would be placed twice."), None, again=again)
@@ -195,7 +217,7 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
     try:
         found = rules.judge(call.phone.number)
         rules.check_allowed(found)
-        aliases = breaker.usable(conf.CHANNELS.get(call.channel, ()), found.breakers, now)
+        aliases = breaker.usable(_able(queued), found.breakers, now)
         alias = call.backend if call.backend in aliases else aliases[0]
         breaker.take(found.breakers.get(alias), now)
     except PhoneNotAllowed:
@@ -207,18 +229,25 @@ def _place_taken(call: Call, reservation: Reservation, *, again: bool, now: date
         _give_up(call, paused, reservation, again=again)
         return
     code = Secret()
-    if alias != call.backend and not again:
-        # It was paused while the call waited.
-        calls.fail(call, TemporaryFailure("The backend is paused."), None)
-        call, code = _replace(call, alias)
-    elif call.code_digest:
-        code = _derive(call)
+    if call.code_digest:
+        code = _derive(call, queued.code_offset)
         if not code:
             changed = TemporaryFailure("SECRET_KEY was changed.")
             _give_up(call, changed, reservation, again=again)
             return
-    others = [alias for alias in aliases if alias != call.backend]
-    place(call, code, reservation, others, found, again=again)
+    plan = Plan(aliases, found, None if queued.code_offset is None else code)
+    if alias != call.backend and not again:
+        # It was paused while the call waited.
+        calls.fail(call, TemporaryFailure("The backend is paused."), None)
+        call, code = _replace(call, alias, plan.code)
+    place(call, code, reservation, plan, again=again)
+
+
+def _able(queued: QueuedCall) -> list[str]:
+    """Return the backends of a call's channel that can place it."""
+    aliases = conf.CHANNELS.get(queued.call.channel, ())
+    is_given = queued.code_offset is not None
+    return [alias for alias in aliases if not (is_given and calls.chooses_code(alias))]
 
 
 def _give_up(
@@ -233,13 +262,14 @@ def _give_up(
     calls.fail(call, error, reservation)
 
 
-def _replace(call: Call, alias: str) -> tuple[Call, Secret]:
-    """Queue another call instead of one that was rejected, and return it with its new code."""
+def _replace(call: Call, alias: str, given: Secret | None) -> tuple[Call, Secret]:
+    """Queue another call instead of one that was rejected, and return it with its code."""
     source = Source(call.network, call.wide_network)
 
     def begin() -> tuple[Call, Secret]:
-        new, code = queue(call.verification, call.channel, alias, source, timezone.now())
-        QueuedCall.objects.filter(call=call).update(call=new)
+        new, code = queue(call.verification, call.channel, alias, source, timezone.now(), given)
+        offset = _offset(new, given)
+        QueuedCall.objects.filter(call=call).update(call=new, code_offset=offset)
         return new, code
 
     try:
@@ -248,13 +278,21 @@ def _replace(call: Call, alias: str) -> tuple[Call, Secret]:
         raise VerificationNotFound from None
 
 
-def _derive(call: Call) -> Secret:
+def _offset(call: Call, given: Secret | None) -> int | None:
+    """Return what a worker adds to the derived code; None if it calls with the derived code."""
+    if given is None:
+        return None
+    return codes.offset(given, call.reference)
+
+
+def _derive(call: Call, offset: int | None) -> Secret:
     verification = call.verification
     return codes.derive(
         call.reference,
         verification.code_length,
         verification=verification.pk,
         kept=call.code_digest,
+        offset=offset or 0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from django.db import router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from .. import signals
+from .. import phones, signals
 from ..conf import conf
 from ..database_errors import transact
-from ..exceptions import InvalidToken, PhoneTaken
+from ..exceptions import InvalidToken, PhoneTaken, VerificationNotFound
 from ..models import Call, Phone, Verification
 from ..redaction import Secret
 
@@ -27,6 +28,9 @@ Account = Any
 """An instance of ``AUTH_USER_MODEL``."""
 
 SALT = "django_flashcall.token"
+
+CONFIRMED_WITHIN = timedelta(days=1)
+"""How long a call of another system can be confirmed: longer than any of them accepts a code."""
 
 
 def issue(verification: Verification) -> Secret:
@@ -92,16 +96,62 @@ def redeem(
 
     def write() -> None:
         _claim(verification)
-        if account is not None:
-            _lock(account)
-            _check_not_taken(phone, account)
-            _set_owner(phone, account)
-            _save_number(account, phone.number)
-            _save_redeemer(verification, account)
-        _send_redeemed(phone, account, verification)
+        _give_to(account, phone, verification)
 
     transact(write, router.db_for_write(Phone))
     return phone
+
+
+def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
+    """Store that another system accepted the code of a call of `services.place_call`.
+
+    The number is verified then: its wrong codes and its lock are cleared, and its calls count as
+    completed in the limits and the fraud guard. Uses the caller's transaction.
+
+    Args:
+        phone: the number, in any common format.
+        purpose: the purpose of the call.
+        user: the saved account that gets the number, and whose previous number is released; None
+            keeps the current owner.
+
+    Returns:
+        the number.
+
+    Raises:
+        InvalidPhone: it is not a number.
+        VerificationNotFound: it was not called for this purpose in the last 24 hours, or the call
+            was confirmed before.
+        PhoneTaken: the number belongs to another account; nothing is stored.
+    """
+    database = router.db_for_write(Phone)
+    now = timezone.now()
+    account = account_of(user)
+    waiting = Verification.objects.using(database).filter(
+        purpose=purpose, state=Verification.State.PENDING, created_at__gte=now - CONFIRMED_WITHIN
+    )
+    called = waiting.filter(phone__number=phones.parse(phone)).select_related("phone")
+    verification = called.order_by("-created_at").first()
+    if verification is None or purpose in conf.PURPOSES:
+        raise VerificationNotFound
+    number: Phone = verification.phone
+
+    def write() -> None:
+        row = waiting.filter(pk=verification.pk)
+        state = Verification.State.REDEEMED
+        if not row.update(state=state, verified_at=now, redeemed_at=now):
+            raise VerificationNotFound  # another request was faster
+        verification.state, verification.verified_at = state, now
+        verification.redeemed_at = now
+        verification.record_progress(Call.Progress.COMPLETED)
+        number.mark_verified(now)
+        transaction.on_commit(
+            lambda: signals.phone_verified.send_robust(Verification, verification=verification),
+            using=database,
+        )
+        _give_to(account, number, verification)
+
+    transact(write, database)
+    return number
 
 
 def sign_up(
@@ -168,6 +218,17 @@ def _claim(verification: Verification) -> None:
         raise InvalidToken
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
     verification.record_progress(Call.Progress.COMPLETED)
+
+
+def _give_to(account: Account, phone: Phone, verification: Verification) -> None:
+    """Make a redeemed number that of an account, if there is one, and send the signal."""
+    if account is not None:
+        _lock(account)
+        _check_not_taken(phone, account)
+        _set_owner(phone, account)
+        _save_number(account, phone.number)
+        _save_redeemer(verification, account)
+    _send_redeemed(phone, account, verification)
 
 
 def _lock(account: Account) -> None:
