@@ -283,6 +283,22 @@ def test_verified_cancelled_and_expired(api, outbox, configure, time_machine):
     assert api.get(url(verified)).json()["status"] == "verified"
 
 
+def test_how_soon_to_ask_again(api, outbox, time_machine):
+    """Less and less often, and not at all when nothing can change."""
+    time_machine.move_to("2026-03-02 12:00:00+00:00", tick=False)
+    verification = start(api)
+    path = url(verification)
+    waits = []
+    for seconds in (0, 3, 9, 40, 120):
+        time_machine.move_to(timezone.now() + timedelta(seconds=seconds), tick=False)
+        waits.append(api.get(path)["Retry-After"])
+    assert waits == ["1", "1", "3", "13", "30"]
+    time_machine.move_to("2026-03-02 11:00:00+00:00", tick=False)  # the clock was set back
+    assert api.get(path)["Retry-After"] == "1"
+    post(api, url(verification, "check/"), {"code": outbox[0].code})
+    assert "Retry-After" not in api.get(path)
+
+
 def test_resend(api, outbox, configure):
     configure(COOLDOWN=0)
     verification = start(api)

@@ -131,6 +131,7 @@ class VerificationViewExtension(OpenApiViewExtension):
             "Show a verification.",
             answers={200: serializers.VerificationSerializer},
             errors=NOT_FOUND,
+            asked_again=(200,),
         )
         delete = _operation(
             "verification_cancel",
@@ -231,6 +232,7 @@ def _operation(
     errors: Mapping[int, tuple[str, str]],
     request: Any = None,
     fields: Collection[str] = (),
+    asked_again: Collection[int] = (),
 ) -> Any:
     """Return a decorator that documents a method of a view.
 
@@ -241,6 +243,7 @@ def _operation(
         errors: description and ``error_code`` values by status; added to `ALWAYS`.
         request: the serializer of the body, if any.
         fields: the fields of the body that can have errors.
+        asked_again: successful statuses that say when to ask again.
     """
     described: dict[int, Any] = dict(answers)
     bodiless = () if request else (413, 415)
@@ -262,18 +265,20 @@ def _operation(
         tags=TAGS,
         request=request,
         responses=described,
-        parameters=[*_headers(described)],
+        parameters=[*_headers(described, asked_again)],
     )
 
 
-def _headers(described: Mapping[int, Any]) -> Iterable[OpenApiParameter]:
+def _headers(
+    described: Mapping[int, Any], asked_again: Collection[int]
+) -> Iterable[OpenApiParameter]:
     def header(name: str, kind: Any, words: str, statuses: Any) -> OpenApiParameter:
         return OpenApiParameter(
             name, kind, OpenApiParameter.HEADER, description=words, response=statuses
         )
 
     yield header("Cache-Control", str, "Always `no-store`.", True)
-    waiting = [status for status in (429, 503) if status in described]
+    waiting = [status for status in (*asked_again, 429, 503) if status in described]
     yield header("Retry-After", int, "Seconds until the next possible request.", waiting)
     yield header("WWW-Authenticate", str, "The site's authentication scheme.", [401])
 

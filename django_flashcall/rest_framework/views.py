@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.utils import timezone
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -26,6 +27,9 @@ __all__ = [
     "StartView",
     "VerificationView",
 ]
+
+LONGEST_WAIT = 30
+"""Seconds after which an app should ask for the state of a call again, at the latest."""
 
 
 class FlashcallView(APIView):
@@ -80,7 +84,10 @@ class VerificationView(FlashcallView):
 
     def get(self, request: Request, id: UUID) -> Response:
         verification = self.verification(request, id)
-        return Response(serializers.VerificationSerializer(verification).data)
+        response = Response(serializers.VerificationSerializer(verification).data)
+        if verification.is_pending:
+            response["Retry-After"] = str(_ask_again_after(verification))
+        return response
 
     def delete(self, request: Request, id: UUID) -> Response:
         services.cancel(self.verification(request, id))
@@ -112,3 +119,12 @@ class SignupView(FlashcallView):
 
     def post(self, request: Request) -> Response:
         return self.save(request, code=status.HTTP_201_CREATED)
+
+
+def _ask_again_after(verification: Verification) -> int:
+    """Return how many seconds an app should wait before it asks for the state again.
+
+    Most happens soon after the call, so it is a quarter of the call's age, and 1 to 30 seconds.
+    """
+    age = timezone.now() - verification.newest_call.created_at
+    return min(max(1, int(age.total_seconds() / 4)), LONGEST_WAIT)
