@@ -362,6 +362,7 @@ def _start(
 
         with _count_errors(number, source, now):
             call, code, reservation = _commit(begin)
+        signals.verification_started.send_robust(Verification, verification=call.verification)
         code = _place(call, code, reservation, plan)
     return call.verification.newest_call, code
 

@@ -60,6 +60,12 @@ def is_paused(breaker: CircuitBreaker | None) -> bool:
     return breaker is not None and breaker.next_try_at is not None and conf.BREAKER_FAILURES > 0
 
 
+def paused() -> set[str]:
+    """Return the aliases of all paused backends, in one query."""
+    rows = CircuitBreaker.objects.exclude(next_try_at=None)
+    return set(rows.values_list("backend", flat=True)) if conf.BREAKER_FAILURES else set()
+
+
 def take(breaker: CircuitBreaker | None, now: datetime) -> None:
     """Take the one attempt that a paused backend gets when its wait is over.
 
