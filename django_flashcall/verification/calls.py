@@ -85,13 +85,14 @@ def place(
     error: ProviderError | None = None
     lost: Error | None = None
     length = call.verification.code_length
-    request = CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
     duration: float | None = None
     try:
         backend = get_backend(call.backend)
         began = time.perf_counter()
         try:
-            receipt = backend.place_call(request)
+            receipt = backend.place_call(
+                CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
+            )
         finally:
             duration = time.perf_counter() - began
     except ProviderError as raised:
