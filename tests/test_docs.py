@@ -26,7 +26,15 @@ from .documents import DOCS, ROOT, blocks, pages
 sys.path.insert(0, str(DOCS / "_ext"))
 import flashcall_reference as reference
 
-OTHERS_PACKAGES = {"celery", "django_recaptcha", "django_rq", "gunicorn", "pyotp"}
+OTHERS_PACKAGES = {
+    "celery",
+    "django_recaptcha",
+    "django_rq",
+    "gunicorn",
+    "opentelemetry",
+    "prometheus_client",
+    "pyotp",
+}
 """Packages that a site may have beside ours: where one is missing, its example is compiled only."""
 
 NEEDS_AN_APP = {
@@ -34,8 +42,10 @@ NEEDS_AN_APP = {
     "site/schedule.py",
     "mysite/celery.py",
     "mysite/celery_tasks.py",
+    "gunicorn.conf.py",
 }
-"""Examples that need an app, a queue or a worker; `test_tasks` runs those of the workers."""
+"""Examples that need an app, a queue or a worker; `test_tasks` and
+`test_metrics` run those of the workers."""
 
 WORDS_IN_CAPITALS = {
     "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
