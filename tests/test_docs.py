@@ -44,8 +44,7 @@ NEEDS_AN_APP = {
     "mysite/celery_tasks.py",
     "gunicorn.conf.py",
 }
-"""Examples that need an app, a queue or a worker; `test_tasks` and
-`test_metrics` run those of the workers."""
+"""Examples that need an app, a queue or a worker; `test_tasks` and `test_metrics` run some."""
 
 WORDS_IN_CAPITALS = {
     "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
@@ -145,7 +144,7 @@ def test_every_setting_that_is_named_exists():
     named = set(re.findall(r"[`\"]([A-Z][A-Z_]{3,})[`\"]", text()))
     ours = set(FlashcallSettings.all())
     djangos = set(dir(django.conf.global_settings)) | set(rest_framework.settings.DEFAULTS)
-    others = {name for name in named if name.startswith(("RECAPTCHA_", "FLASHCALL_"))}
+    others = {name for name in named if name.startswith(("RECAPTCHA_", "FLASHCALL_", "OTEL_"))}
     assert named - ours - djangos - others - {"ATOMIC_REQUESTS"} <= WORDS_IN_CAPITALS
 
 

@@ -1,6 +1,8 @@
 """Metrics that the front door causes, the SDK of OpenTelemetry reads and Prometheus scrapes."""
 
 import json
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from opentelemetry.sdk.metrics import Counter as SumOfAll
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
 
 from django_flashcall import signals
 from django_flashcall.contrib.opentelemetry import instruments, receivers
@@ -30,6 +33,9 @@ from django_flashcall.simulator import Answer
 from . import documents
 from .test_in_flight import StuckBackend, waiting  # noqa: F401
 
+sys.path.insert(0, str(documents.DOCS / "_ext"))
+import flashcall_reference as reference
+
 pytestmark = pytest.mark.django_db
 
 NUMBER = "+79161234567"
@@ -37,8 +43,8 @@ BLOCKED, IN_FLIGHT = instruments.BLOCKED.name, instruments.IN_FLIGHT.name
 OUTCOME, PAUSED = instruments.OUTCOME.key, instruments.PAUSED.name
 HOW_TO = documents.DOCS / "how-to" / "monitoring.md"
 DASHBOARD = documents.DOCS / "how-to" / "grafana.json"
+KEYS = {attribute.key for metric in instruments.METRICS for attribute in metric.attributes}
 WATCHDOG = 60
-STARTS = 20
 
 
 class Measured:
@@ -372,3 +378,56 @@ class TestClosedLists:
         text = scrape(provider_of_metrics)
         for secret in ("script", "9161234567", "1234", "203.0", "Bearer"):
             assert secret not in text
+
+
+def exported(text):
+    """Return the names of the samples that Prometheus got, and the names of all labels."""
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    samples = [sample for sample in samples if sample.name.startswith("flashcall_")]
+    return {sample.name for sample in samples}, {name for s in samples for name in s.labels}
+
+
+def names_in(expression, labels):
+    """Return the metrics that a query names."""
+    return set(re.findall(r"\bflashcall_\w+", expression)) - labels
+
+
+class TestNamesForPrometheus:
+    """The documentation names what the exporter serves."""
+
+    pytestmark = pytest.mark.django_db(transaction=True)
+
+    def test_the_reference(self, everything, provider_of_metrics):
+        names, _ = exported(scrape(provider_of_metrics))
+        for metric in instruments.METRICS:
+            name = reference.prometheus_name(metric)
+            assert f"{name}_count" in names if metric.kind == "histogram" else name in names
+
+    def test_the_dashboard(self, everything, provider_of_metrics):
+        names, labels = exported(scrape(provider_of_metrics))
+        dashboard = json.loads(DASHBOARD.read_text())
+        shown = set()
+        for panel in dashboard["panels"]:
+            assert panel["title"]
+            for target in panel["targets"]:
+                found = names_in(target["expr"], labels)
+                assert found, target
+                shown |= found
+                legend = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                assert legend <= labels
+                assert all(label in target["expr"] for label in legend)
+        assert shown <= names
+        for metric in instruments.METRICS:
+            assert any(name.startswith(reference.prometheus_name(metric)) for name in shown), metric
+        assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+    def test_the_alerts(self, everything, provider_of_metrics):
+        names, labels = exported(scrape(provider_of_metrics))
+        (rules,) = [b.text for b in documents.blocks(HOW_TO) if b.language == "yaml"]
+        found = names_in(rules, labels)
+        assert len(found) == 6
+        assert found <= names
+        for label, value in re.findall(r'(\w+)=~?"(.+?)"', rules):
+            assert label in labels
+            (key,) = [key for key in KEYS if key.replace(".", "_") == label]
+            assert set(value.split("|")) <= values(key)

@@ -46,15 +46,23 @@ def environment_of(database: dict[str, Any], flashcall: dict[str, Any]) -> dict[
 
 
 @contextlib.contextmanager
-def gunicorn(folder: Path, database: dict[str, Any], flashcall: dict[str, Any]) -> Iterator[int]:
+def gunicorn(
+    folder: Path,
+    database: dict[str, Any],
+    flashcall: dict[str, Any],
+    *arguments: str,
+    **variables: str,
+) -> Iterator[int]:
     """Create the tables, serve the suite's URLs, and return the port.
 
     Args:
         folder: where it writes its log.
         database: the default one of ``DATABASES``.
         flashcall: the setting ``FLASHCALL``.
+        arguments: more of gunicorn's own.
+        variables: more of its environment.
     """
-    environment = environment_of(database, flashcall)
+    environment = {**environment_of(database, flashcall), **variables}
     migrate = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
     subprocess.run(migrate, env=environment, check=True)
     log = folder / "gunicorn.log"
@@ -62,7 +70,7 @@ def gunicorn(folder: Path, database: dict[str, Any], flashcall: dict[str, Any]) 
         port: int = free.getsockname()[1]
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "warning"]
-    command += ["django.core.wsgi:get_wsgi_application()"]
+    command += [*arguments, "django.core.wsgi:get_wsgi_application()"]
     with log.open("ab") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:

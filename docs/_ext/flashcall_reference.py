@@ -2,7 +2,8 @@
 
 Each directive writes Markdown: ``flashcall-settings``, ``flashcall-checks``, ``flashcall-errors``,
 ``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models``,
-``flashcall-metrics``, ``flashcall-options`` and ``flashcall-reach``. What they describe can be linked to:
+``flashcall-metrics``, ``flashcall-options`` and ``flashcall-reach``. What they
+describe can be linked to:
 {confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
 {manage}`flashcall_prune`.
 """
