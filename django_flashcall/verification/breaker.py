@@ -44,6 +44,7 @@ def usable(
     Raises:
         ProviderUnavailable: all are paused; `retry_after` says until when.
     """
+    now = max(now, timezone.now())  # the request may have begun before the last failure
     paused = {alias: breakers[alias] for alias in aliases if is_paused(breakers.get(alias))}
     times = {alias: breaker.next_try_at or now for alias, breaker in paused.items()}
     waits = {alias: (at - now).total_seconds() for alias, at in times.items()}
