@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from django_flashcall import signals
+from django_flashcall import signals, tasks
 from django_flashcall.contrib.opentelemetry import instruments, receivers
 from django_flashcall.exceptions import (
     FlashcallError,
@@ -194,6 +194,26 @@ class TestFrontDoor:
                 ("default", "flash_call", "sent"): 1,
                 ("busy", "default", "flash_call", "undelivered"): 1,
             }
+        }
+
+    def test_a_worker_counts_the_call_that_it_places(self, api, provider, measured, configure):
+        configure(DISPATCH="task")
+        start(api)
+        assert measured.look() == {"flashcall.verification.started": {("signup",): 1}}
+        tasks.place_call.call(Call.objects.get().pk)
+        found = measured.look()
+        assert found["flashcall.calls"] == {("default", "sent", "flash_call"): 1}
+        assert found["flashcall.provider.request.duration"]
+
+    def test_a_call_that_no_provider_was_asked_for_has_no_duration(
+        self, api, provider, measured, configure
+    ):
+        configure(DISPATCH="task", TASK_BACKEND="redis")  # nobody listens there
+        assert start(api)["error_code"] == "provider_unavailable"
+        attributes = ("temporary_failure", "default", "rejected", "flash_call")
+        assert measured.look() == {
+            "flashcall.calls": {attributes: 1},
+            "flashcall.verification.started": {("signup",): 1},
         }
 
     def test_calls_to_test_numbers_are_not_counted(self, api, measured, configure):
