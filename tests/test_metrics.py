@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from django_flashcall import signals, tasks
+from django_flashcall import services, signals, tasks
 from django_flashcall.contrib.opentelemetry import instruments, receivers
 from django_flashcall.exceptions import (
     FlashcallError,
@@ -195,6 +195,14 @@ class TestFrontDoor:
                 ("busy", "default", "flash_call", "undelivered"): 1,
             }
         }
+
+    @pytest.mark.django_db(transaction=True)
+    def test_codes_that_another_system_checks(self, provider, measured):
+        services.place_call(NUMBER, purpose="two-factor")
+        services.confirm_call(NUMBER, purpose="two-factor")
+        found = measured.look()
+        for step in ("started", "verified", "redeemed"):
+            assert found[f"flashcall.verification.{step}"] == {("_OTHER",): 1}
 
     def test_a_worker_counts_the_call_that_it_places(self, api, provider, measured, configure):
         configure(DISPATCH="task")

@@ -71,7 +71,9 @@ class Metric(NamedTuple):
 
 BACKEND = Attribute("flashcall.backend.alias", "alias in `BACKENDS`", lambda: conf.BACKENDS)
 CHANNEL = Attribute("flashcall.channel", "type of call", lambda: CHANNELS)
-PURPOSE = Attribute("flashcall.purpose", "key of `PURPOSES`", lambda: conf.PURPOSES)
+PURPOSE = Attribute(
+    "flashcall.purpose", "key of `PURPOSES`; `_OTHER` for `place_call`", lambda: conf.PURPOSES
+)
 OUTCOME = Attribute(
     "flashcall.call.outcome",
     "what is known after the request to the provider",
