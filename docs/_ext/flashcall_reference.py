@@ -2,10 +2,9 @@
 
 Each directive writes Markdown: ``flashcall-settings``, ``flashcall-checks``, ``flashcall-errors``,
 ``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models``,
-``flashcall-metrics``, ``flashcall-options`` and ``flashcall-reach``. What they
-describe can be linked to:
-{confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
-{manage}`flashcall_prune`.
+``flashcall-metrics``, ``flashcall-options`` and ``flashcall-reach``. What they describe
+can be linked to: {confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`,
+{signal}`phone_verified`, {manage}`flashcall_prune`.
 """
 
 from __future__ import annotations
