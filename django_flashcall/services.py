@@ -50,6 +50,7 @@ from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import breaker, calls, codes, dispatch, in_flight, tokens
 from .verification.lookup import explain, find, has_verified_phone, phone_of
+from .verification.threads import asynchronous
 from .verification.tokens import (
     Person,
     confirm_call,
@@ -61,6 +62,15 @@ from .verification.tokens import (
 
 __all__ = [
     "PlacedCall",
+    "acancel",
+    "acheck",
+    "aconfirm_call",
+    "afind",
+    "aphone_of",
+    "aplace_call",
+    "aredeem",
+    "aresend",
+    "astart",
     "cancel",
     "check",
     "client_ip",
@@ -296,6 +306,18 @@ def cancel(verification: Verification) -> None:
     transact(finish, _database())
     with suppress(Verification.DoesNotExist):  # erased or pruned in the meantime
         verification.refresh_from_db(from_queryset=_with_phone())
+
+
+# For asynchronous code: the same arguments, results and errors.
+astart = asynchronous(start, waits=True)
+aresend = asynchronous(resend, waits=True)
+acheck = asynchronous(check)
+acancel = asynchronous(cancel)
+aredeem = asynchronous(redeem)
+aplace_call = asynchronous(place_call, waits=True)
+aconfirm_call = asynchronous(confirm_call)
+afind = asynchronous(find)
+aphone_of = asynchronous(phone_of)
 
 
 # Helpers, in the order of use.

@@ -47,8 +47,9 @@ NEEDS_AN_APP = {
 """Examples that need an app, a queue or a worker; `test_tasks` and `test_metrics` run some."""
 
 WORDS_IN_CAPITALS = {
-    "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
-    "ENGINE", "ERROR", "ERRORS", "FLASHCALL", "NAME", "PHONE_STATE", "READ_CALL_LOG",
+    "BACKEND", "BACKENDZ", "CALLS", "CELERY", "CONN_MAX_AGE", "DELETE", "DIRS",
+    "DJANGO_SETTINGS_MODULE", "ENGINE", "ERROR", "ERRORS", "FLASHCALL", "NAME",
+    "PHONE_STATE", "READ_CALL_LOG",
     "READ_PHONE_STATE",
     "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
     "REQUIRED_FIELDS",

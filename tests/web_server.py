@@ -1,4 +1,4 @@
-"""A site in gunicorn, as most sites run: two processes with eight threads each."""
+"""A site in gunicorn, as most sites run: two processes with eight threads each; or in uvicorn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from django.db import connection
+from django.utils import translation
 
 from django_flashcall.backends import BaseBackend, CallRequest, Receipt
 
@@ -21,6 +23,23 @@ from .workers import wait_until
 
 PROCESSES = 2
 THREADS = 8
+GUNICORN = (
+    "gunicorn",
+    "--bind=127.0.0.1:{port}",
+    f"--workers={PROCESSES}",
+    f"--threads={THREADS}",
+    "--log-level=warning",
+    "django.core.wsgi:get_wsgi_application()",
+)
+UVICORN = (
+    "uvicorn",
+    "--port={port}",
+    "--lifespan=off",
+    "--log-level=warning",
+    "--factory",
+    "django.core.asgi:get_asgi_application",
+)
+DATABASE = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
 
 
 class PatientBackend(BaseBackend):
@@ -31,57 +50,101 @@ class PatientBackend(BaseBackend):
         self.url = url
 
     def place_call(self, request: CallRequest) -> Receipt:
-        requests.post(self.url, json={"id": request.reference}).raise_for_status()
+        told = {"id": request.reference, "language": translation.get_language()}
+        requests.post(self.url, json=told).raise_for_status()
         return Receipt()
 
 
-def environment_of(database: dict[str, Any], flashcall: dict[str, Any]) -> dict[str, str]:
+def patient(url: str) -> dict[str, Any]:
+    """Return the keys of ``FLASHCALL`` with which calls are placed by a `PatientBackend`."""
+    path = f"{PatientBackend.__module__}.{PatientBackend.__name__}"
+    backend = {"BACKEND": path, "OPTIONS": {"url": url}}
+    return {"BACKENDS": {"default": backend}, "CHANNELS": {"flash_call": ["default"]}}
+
+
+def environment_of(
+    database: dict[str, Any], flashcall: dict[str, Any], **settings: Any
+) -> dict[str, str]:
     """Return the environment of a process of the site."""
+    given = {"DATABASES": {"default": database}, "FLASHCALL": flashcall, **settings}
     return {
         **os.environ,
-        "FLASHCALL_SITE": json.dumps({"database": database, "flashcall": flashcall}, default=str),
+        "FLASHCALL_SITE": json.dumps(given, default=str),
         "DJANGO_SETTINGS_MODULE": "tests.site_settings",
         "PYTHONPATH": str(ROOT),
     }
 
 
-@contextlib.contextmanager
 def gunicorn(
     folder: Path,
     database: dict[str, Any],
     flashcall: dict[str, Any],
     *arguments: str,
     **variables: str,
-) -> Iterator[int]:
-    """Create the tables, serve the suite's URLs, and return the port.
+) -> contextlib.AbstractContextManager[int]:
+    """Serve the suite's URLs in gunicorn; see `serve`.
 
     Args:
-        folder: where it writes its log.
-        database: the default one of ``DATABASES``.
-        flashcall: the setting ``FLASHCALL``.
+        folder, database, flashcall: see `serve`.
         arguments: more of gunicorn's own.
         variables: more of its environment.
     """
-    environment = {**environment_of(database, flashcall), **variables}
+    return serve((*GUNICORN, *arguments), folder, database, flashcall, variables=variables)
+
+
+@contextlib.contextmanager
+def serve(
+    server: tuple[str, ...],
+    folder: Path,
+    database: dict[str, Any],
+    flashcall: dict[str, Any],
+    *,
+    variables: dict[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[int]:
+    """Create the tables, serve a site, and return the port.
+
+    Args:
+        server: `GUNICORN` or `UVICORN`.
+        folder: where it writes its log.
+        database: the default one of ``DATABASES``.
+        flashcall: the setting ``FLASHCALL``.
+        variables: more of its environment.
+        settings: others that differ from those of the suite.
+    """
+    environment = {**environment_of(database, flashcall, **settings), **(variables or {})}
     migrate = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
     subprocess.run(migrate, env=environment, check=True)
-    log = folder / "gunicorn.log"
+    with _run(server, folder, environment) as port:
+        yield port
+
+
+def serve_from_the_tests_database(
+    server: tuple[str, ...], folder: Path, flashcall: dict[str, Any], **settings: Any
+) -> contextlib.AbstractContextManager[int]:
+    """Serve a site on the database of the test, which then sees its rows; see `serve`."""
+    database = {key: connection.settings_dict[key] for key in DATABASE}
+    return _run(server, folder, environment_of(database, flashcall, **settings))
+
+
+@contextlib.contextmanager
+def _run(server: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Iterator[int]:
+    """Run a web server and return its port; a failed test shows its log."""
+    log = folder / f"{server[0]}.log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
-    command += ["--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "warning"]
-    command += [*arguments, "django.core.wsgi:get_wsgi_application()"]
+    command = [sys.executable, "-m", *(option.format(port=port) for option in server)]
     with log.open("ab") as output:
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        wait_until(lambda: listens(port), "gunicorn did not start")
+        wait_until(lambda: listens(port), f"{server[0]} did not start")
         yield port
     except AssertionError as error:
         error.add_note(log.read_text()[-5000:])
         raise
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
 
 
 def listens(port: int) -> bool:
