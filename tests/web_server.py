@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
 from django_flashcall.backends import BaseBackend, CallRequest, Receipt
 
-from .documents import ROOT
-from .workers import wait_until
+from .processes import environment_of, free_port, listens, log_on_failure, wait_until
 
 PROCESSES = 2
 THREADS = 8
@@ -35,49 +31,39 @@ class PatientBackend(BaseBackend):
         return Receipt()
 
 
-def environment_of(database: dict[str, Any], flashcall: dict[str, Any]) -> dict[str, str]:
-    """Return the environment of a process of the site."""
-    return {
-        **os.environ,
-        "FLASHCALL_SITE": json.dumps({"database": database, "flashcall": flashcall}, default=str),
-        "DJANGO_SETTINGS_MODULE": "tests.site_settings",
-        "PYTHONPATH": str(ROOT),
-    }
+class WebServer(NamedTuple):
+    """A running server. Its main process starts another one for each that is killed."""
+
+    port: int
+    process: subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
-def gunicorn(folder: Path, database: dict[str, Any], flashcall: dict[str, Any]) -> Iterator[int]:
-    """Create the tables, serve the suite's URLs, and return the port.
+def gunicorn(
+    folder: Path, database: dict[str, Any], flashcall: dict[str, Any], **options: Any
+) -> Iterator[WebServer]:
+    """Create the tables and serve the suite's URLs.
 
     Args:
         folder: where it writes its log.
         database: the default one of ``DATABASES``.
         flashcall: the setting ``FLASHCALL``.
+        options: those of `environment_of`.
     """
-    environment = environment_of(database, flashcall)
+    environment = environment_of(database, flashcall, **options)
     migrate = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
     subprocess.run(migrate, env=environment, check=True)
     log = folder / "gunicorn.log"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "warning"]
     command += ["django.core.wsgi:get_wsgi_application()"]
     with log.open("ab") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        wait_until(lambda: listens(port), "gunicorn did not start")
-        yield port
-    except AssertionError as error:
-        error.add_note(log.read_text()[-5000:])
-        raise
+        with log_on_failure(log):
+            wait_until(lambda: listens(port), "gunicorn did not start")
+            yield WebServer(port, server)
     finally:
         server.terminate()
         server.wait()
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        return True
-    return False

@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +26,9 @@ from typing import Any
 import requests
 
 from tests import databases, raw_server
-from tests.web_server import PROCESSES, THREADS, environment_of, gunicorn
+from tests.processes import environment_of
+from tests.web_server import PROCESSES, THREADS, gunicorn
+from tests.workers import start_worker
 
 BACKEND = "django_flashcall.backends.flashingcall.FlashingCallBackend"
 STARTING = 40
@@ -83,7 +83,8 @@ def never_responding(folder: Path, database: dict[str, Any]) -> None:
     for places in (STARTING, 4):
         with raw_server.Server(behave) as silent:
             flashcall = site(silent.url, MAX_CALLS_IN_FLIGHT=places, BREAKER_FAILURES=0)
-            with gunicorn(folder, database, flashcall) as port:
+            with gunicorn(folder, database, flashcall) as server:
+                port = server.port
                 is_over = threading.Event()
                 with ThreadPoolExecutor(STARTING + OTHERS) as pool:
                     browsing = [pool.submit(browse, port, is_over) for _ in range(OTHERS)]
@@ -104,11 +105,9 @@ def never_responding(folder: Path, database: dict[str, Any]) -> None:
 def workers(folder: Path, database: dict[str, Any], flashcall: dict[str, Any]) -> Iterator[None]:
     """Run as many workers as web processes."""
     environment = environment_of(database, flashcall)
-    command = [sys.executable, "-m", "django", "db_worker", "--interval", "0.1", "--worker-id"]
-    with (folder / "worker.log").open("ab") as log, contextlib.ExitStack() as stack:
-        for number in range(PROCESSES):
-            named = [*command, f"{number}-{flashcall['CODE_TTL']}", "--no-startup-delay"]
-            worker = subprocess.Popen(named, env=environment, stdout=log, stderr=log)
+    with contextlib.ExitStack() as stack:
+        for _ in range(PROCESSES):
+            worker = start_worker("default", environment, folder / "worker.log")
             stack.callback(worker.wait)
             stack.callback(worker.kill)
         yield
@@ -130,9 +129,10 @@ def taking_its_time(folder: Path, database: dict[str, Any]) -> None:
         with raw_server.Server(behave) as provider:
             flashcall = site(provider.url, DISPATCH=dispatch, CODE_TTL=300)
             with (
-                gunicorn(folder, database, flashcall) as port,
+                gunicorn(folder, database, flashcall) as server,
                 workers(folder, database, flashcall),
             ):
+                port = server.port
                 for _ in range(2 * PROCESSES):
                     start(port)
                 for _ in range(ROUNDS):
