@@ -1,0 +1,269 @@
+"""Verify thousands of numbers while the provider, the site, its workers and PostgreSQL fail.
+
+``python -m tests.chaos`` runs a site in gunicorn on PostgreSQL, with the simulator as its provider,
+once for each way to place calls: inline, from workers with the database as queue, and from workers
+with Redis. Each time, people verify their numbers over HTTP. A third of the provider's answers hang,
+are reset, drip byte by byte or are garbage; web and task workers are killed with SIGKILL at random;
+PostgreSQL is restarted, in turn as after a crash and as by its administrator. Then it compares the
+database with the provider's own list. It ends with 1 if anything disagrees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import django
+
+os.environ["TEST_DATABASE"] = "postgres"  # for the processes of the site too
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.db.models import F  # noqa: E402
+from django.test import override_settings  # noqa: E402
+
+from django_flashcall.models import LONGEST_QUEUE, Call, QueuedCall, Verification  # noqa: E402
+from tests.databases import restart_postgres  # noqa: E402
+from tests.processes import NOBODY_LISTENS, free_port, wait_until  # noqa: E402
+from tests.workers import redis  # noqa: E402
+
+from .audit import Findings, audit  # noqa: E402
+from .people import Person  # noqa: E402
+from .provider import LOGIN, PASSWORD, Provider  # noqa: E402
+from .site import Site, running_site  # noqa: E402
+
+CLIENTS = 16
+SECRET = "the-secret-in-the-url-of-reports-of-the-run"
+MODES = {
+    "inline": {"DISPATCH": "inline"},
+    "database": {"DISPATCH": "task", "TASK_BACKEND": "default"},
+    "redis": {"DISPATCH": "task", "TASK_BACKEND": "redis"},
+}
+RESTARTS = ("immediate", "fast")
+
+
+class Size(NamedTuple):
+    """How much happens in each mode."""
+
+    people: int
+    kills: int
+
+
+FULL, SHORT = Size(2000, 40), Size(40, 3)
+
+
+class Result(NamedTuple):
+    """The figures of a mode, by their names in the table, and what disagrees."""
+
+    figures: dict[str, int]
+    findings: Findings
+    surprises: list[str]
+    gave_up: int
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.findings or self.surprises or self.gave_up)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a minute, for continuous integration")
+    parser.add_argument("--count", type=int, help="people in each mode")
+    parser.add_argument("--kills", type=int, help="killed processes in each mode")
+    parser.add_argument("--only", choices=MODES, help="one mode")
+    parser.add_argument("--seed", default="1", help="of faults, people and kills; not of threads")
+    options = parser.parse_args()
+    size = SHORT if options.short else FULL
+    size = Size(
+        options.count or size.people, size.kills if options.kills is None else options.kills
+    )
+    results = {}
+    for mode in [options.only] if options.only else MODES:
+        results[mode] = run(mode, size, f"{options.seed}-{mode}")
+    print_table(results)
+    sys.exit(not all(result.is_good for result in results.values()))
+
+
+def run(mode: str, size: Size, seed: str) -> Result:
+    """Let everybody verify their number in one mode, settle what is left, and compare."""
+    drops_duplicates = mode == "redis"
+    flashcall = {
+        "BACKENDS": {
+            "default": {
+                "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
+                "OPTIONS": {
+                    "login": LOGIN,
+                    "password": PASSWORD,
+                    "connect_timeout": 1,
+                    "timeout": 2,
+                    "duplicate_control": drops_duplicates,
+                },
+            }
+        },
+        "DELIVERY_REPORT_SECRETS": [SECRET],
+        "TRUSTED_PROXIES": 1,
+        "COOLDOWN": 1,
+        "BREAKER_WAIT": 2,
+        "CALLS_PER_PHONE": "1000/day",
+        "CALLS_TOTAL": "1000000/day",
+        "FRAUD_GUARD": "record",
+        **MODES[mode],
+    }
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = NOBODY_LISTENS
+        if flashcall.get("TASK_BACKEND") == "redis":
+            url = stack.enter_context(redis(folder, free_port()))
+        provider = stack.enter_context(
+            Provider(seed, size.people * 20, drops_duplicates=drops_duplicates)
+        )
+        flashcall["BACKENDS"]["default"]["OPTIONS"]["url"] = provider.simulator.url
+        stack.enter_context(override_settings(FLASHCALL=flashcall))
+        database = settings.DATABASES["default"]
+        with running_site(folder, database, flashcall, url) as site:
+            reports = f"http://127.0.0.1:{site.port}/phone/delivery-reports/default/{SECRET}/"
+            provider.simulator.report_url = reports
+            numbers = itertools.count()
+
+            def somebody() -> Person:
+                patience = 1 if site.workers is None else 5
+                return Person(site.port, next(numbers), seed, provider, patience)
+
+            people = [somebody() for _ in range(size.people)]
+            kills = verify_all(people, site, size, random.Random(seed), mode, begun)
+            if site.workers is not None:
+                finish_queue(site.workers, somebody, people)
+            provider.finish_reports(60)
+        settle()
+        findings = audit(provider.simulator.calls, provider.reported, people)
+        for status, number in provider.answers.items():
+            if status is not None and status >= 500 and status != 503:
+                findings.errors += [f"a report got {status}"] * number
+        late = len(provider.simulator.calls)
+        answers = sum((person.answers for person in people), Counter())
+        figures = {
+            "people": len(people),
+            "verified": sum(person.is_verified for person in people),
+            "verifications": Verification.objects.count(),
+            "calls placed": late,
+            "calls that stay `unknown`": Call.objects.filter(status="unknown").count(),
+            "reports": len(provider.reported),
+            "answers": sum(answers.values()) - answers[0, None],
+            "answers 503": sum(n for (status, _), n in answers.items() if status == 503),
+            "lost connections": answers[0, None],
+            "web workers killed": kills["web worker"],
+            "task workers killed": kills["task worker"],
+            "restarts of PostgreSQL": kills["restart"],
+            "seconds": round(time.monotonic() - begun),
+        }
+        surprises = [words for person in people for words in person.surprises]
+        gave_up = sum(not person.is_verified for person in people)
+        call_command("flush", interactive=False, verbosity=0)
+        connection.close()
+    return Result(figures, findings, surprises, gave_up)
+
+
+def verify_all(
+    people: list[Person], site: Site, size: Size, rng: random.Random, mode: str, begun: float
+) -> Counter[str]:
+    """Let everybody verify their number, meanwhile kill and restart; count what was killed."""
+    over = threading.Event()
+    watchdog = threading.Timer(120 + 3 * size.people, over.set)
+    watchdog.start()
+    plan = [(size.people * (n + 1) / (size.kills + 1), "kill") for n in range(size.kills)]
+    plan += [(size.people * (n + 1) / (len(RESTARTS) + 1), how) for n, how in enumerate(RESTARTS)]
+    plan.sort()
+    done: Counter[str] = Counter()
+    finished = shown = 0
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        futures: list[Future[None]] = [pool.submit(person.go, over) for person in people]
+        while finished < len(people):
+            time.sleep(0.05)
+            finished = sum(future.done() for future in futures)
+            while plan and plan[0][0] <= finished:
+                _, how = plan.pop(0)
+                if how == "kill":
+                    done[site.kill(rng)] += 1
+                else:
+                    restart_postgres(how)
+                    done["restart"] += 1
+            if finished * 10 // len(people) > shown:
+                shown = finished * 10 // len(people)
+                events = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
+                seconds = time.monotonic() - begun
+                print(f"{mode}: {finished} of {len(people)}, {seconds:.0f} s; {events}", flush=True)
+        for future in futures:
+            future.result()
+    watchdog.cancel()
+    return done
+
+
+def finish_queue(workers: Any, somebody: Any, people: list[Person]) -> None:
+    """Let workers place what is queued, and take over what was left a minute ago.
+
+    The clock is moved, not waited for. As on a site, each new task takes over ten calls.
+    """
+    connection.close()  # the server was restarted
+    workers.stop()
+    older = LONGEST_QUEUE / 10
+    QueuedCall.objects.update(created_at=F("created_at") - older, taken_at=F("taken_at") - older)
+    workers.start()
+    over = threading.Event()
+    for _ in range(2 + QueuedCall.objects.count() // 10):
+        latecomer = somebody()
+        people.append(latecomer)
+        latecomer.go(over)
+    with contextlib.suppress(AssertionError):  # what is left is lost
+        wait_until(lambda: not QueuedCall.objects.exists(), "The queue is not empty")
+
+
+def settle() -> None:
+    """Let time pass, and do what a site does every night."""
+    connection.close()
+    queued = Call.objects.filter(status=Call.Status.QUEUED)
+    queued.update(created_at=F("created_at") - LONGEST_QUEUE)
+    call_command("flashcall_prune", verbosity=0, stdout=open(os.devnull, "w"))
+
+
+def print_table(results: dict[str, Result]) -> None:
+    columns = {mode: figures_of(result) for mode, result in results.items()}
+    names = list(next(iter(columns.values())))
+    print("\n| | " + " | ".join(columns) + " |")
+    print("| --- |" + " ---: |" * len(columns))
+    for name in names:
+        print(f"| {name} | " + " | ".join(str(found[name]) for found in columns.values()) + " |")
+    for mode, result in results.items():
+        for kind, words in vars(result.findings).items():
+            for word in words[:20]:
+                print(f"{mode}: {kind}: {word}")
+        for words in result.surprises[:20]:
+            print(f"{mode}: not expected: {words}")
+
+
+def figures_of(result: Result) -> dict[str, int]:
+    return result.figures | {
+        "gave up": result.gave_up,
+        "**lost**": len(result.findings.lost),
+        "**called twice**": len(result.findings.twice),
+        "**verified without the right code**": len(result.findings.wrong_code),
+        "**answered 500**": len(result.findings.errors),
+    }
+
+
+if __name__ == "__main__":
+    main()
