@@ -95,7 +95,7 @@ def _start_postgres() -> None:
     address = conninfo_to_dict(server.get_uri())
     os.environ["PGHOST"] = str(address["host"])
     os.environ["PGUSER"] = str(address["user"])
-    os.environ["PGPORT"] = str(address.get("port") or "")
+    os.environ["PGPORT"] = str(address.get("port") or 5432)  # the server reads it too
 
 
 def _mysql() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import itertools
 import os
 import random
@@ -53,6 +54,9 @@ MODES = {
     "database": {"DISPATCH": "task", "TASK_BACKEND": "default"},
     "redis": {"DISPATCH": "task", "TASK_BACKEND": "redis"},
 }
+SECONDS_AT_MOST = 2
+"""For each person, and a hundred more; after that, everybody gives up."""
+
 RESTARTS = ("immediate", "fast")
 
 
@@ -183,17 +187,19 @@ def verify_all(
 ) -> Counter[str]:
     """Let everybody verify their number, meanwhile kill and restart; count what was killed."""
     over = threading.Event()
-    watchdog = threading.Timer(120 + 3 * size.people, over.set)
-    watchdog.start()
     plan = [(size.people * (n + 1) / (size.kills + 1), "kill") for n in range(size.kills)]
     plan += [(size.people * (n + 1) / (len(RESTARTS) + 1), how) for n, how in enumerate(RESTARTS)]
     plan.sort()
     done: Counter[str] = Counter()
     finished = shown = 0
-    with ThreadPoolExecutor(CLIENTS) as pool:
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(CLIENTS))
+        stack.callback(over.set)  # before the pool waits for everybody
         futures: list[Future[None]] = [pool.submit(person.go, over) for person in people]
         while finished < len(people):
-            time.sleep(0.05)
+            over.wait(0.05)
+            if time.monotonic() - begun > SECONDS_AT_MOST * (100 + size.people):
+                over.set()  # whoever is not verified by now gave up
             finished = sum(future.done() for future in futures)
             while plan and plan[0][0] <= finished:
                 _, how = plan.pop(0)
@@ -209,7 +215,6 @@ def verify_all(
                 print(f"{mode}: {finished} of {len(people)}, {seconds:.0f} s; {events}", flush=True)
         for future in futures:
             future.result()
-    watchdog.cancel()
     return done
 
 
@@ -237,7 +242,7 @@ def settle() -> None:
     connection.close()
     queued = Call.objects.filter(status=Call.Status.QUEUED)
     queued.update(created_at=F("created_at") - LONGEST_QUEUE)
-    call_command("flashcall_prune", verbosity=0, stdout=open(os.devnull, "w"))
+    call_command("flashcall_prune", stdout=io.StringIO())
 
 
 def print_table(results: dict[str, Result]) -> None:

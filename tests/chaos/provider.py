@@ -100,10 +100,12 @@ class Provider:
 
     def finish_reports(self, seconds: float) -> None:
         """Wait until all reports have got 200; give up after a time."""
-        threading.Timer(seconds, self._over.set).start()
+        watchdog = threading.Timer(seconds, self._over.set)
+        watchdog.start()
         while self._noticed < len(self.simulator.calls) and not self._over.is_set():
             time.sleep(0.05)
         self._reporters.shutdown()
+        watchdog.cancel()
 
     _noticed = 0
 
