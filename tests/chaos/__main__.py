@@ -2,10 +2,10 @@
 
 ``python -m tests.chaos`` runs a site in gunicorn on PostgreSQL, with the simulator as its provider,
 once for each way to place calls: inline, from workers with the database as queue, and from workers
-with Redis. Each time, people verify their numbers over HTTP. A third of the provider's answers hang,
-are reset, drip byte by byte or are garbage; web and task workers are killed with SIGKILL at random;
-PostgreSQL is restarted, in turn as after a crash and as by its administrator. Then it compares the
-database with the provider's own list. It ends with 1 if anything disagrees.
+with Redis. Each time, people verify their numbers over HTTP, with the API and on the pages. A third
+of the provider's answers hang, are reset, drip byte by byte or are garbage; web and task workers
+are killed with SIGKILL at random; PostgreSQL is restarted twice, once as by a crash. Then the run
+compares the database with the provider's own list. It ends with 1 if anything disagrees.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tests.processes import NOBODY_LISTENS, free_port, wait_until  # noqa: E402
 from tests.workers import redis  # noqa: E402
 
 from .audit import Findings, audit  # noqa: E402
-from .people import Person  # noqa: E402
+from .people import AppUser, PageVisitor, Person  # noqa: E402
 from .provider import LOGIN, PASSWORD, Provider  # noqa: E402
 from .site import Site, running_site  # noqa: E402
 
@@ -67,7 +67,7 @@ class Size(NamedTuple):
     kills: int
 
 
-FULL, SHORT = Size(2000, 40), Size(40, 3)
+FULL, SHORT = Size(2000, 40), Size(24, 3)
 
 
 class Result(NamedTuple):
@@ -146,7 +146,9 @@ def run(mode: str, size: Size, seed: str) -> Result:
 
             def somebody() -> Person:
                 patience = 1 if site.workers is None else 5
-                return Person(site.port, next(numbers), seed, provider, patience)
+                number = next(numbers)
+                kind = PageVisitor if number % 4 == 3 else AppUser
+                return kind(site.port, number, seed, provider, patience)
 
             people = [somebody() for _ in range(size.people)]
             kills = verify_all(people, site, size, random.Random(seed), mode, begun)

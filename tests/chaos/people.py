@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urljoin
 
 import requests
 
@@ -16,21 +18,6 @@ ROUNDS = 40
 """Verifications that a person starts before they give up."""
 
 WATCHDOG = 60  # seconds for one request
-
-EXPECTED = {
-    (201, None),
-    (200, None),
-    (400, "wrong_code"),
-    (400, "invalid_destination"),
-    (400, "expired"),
-    (429, "duplicate_call"),
-    (429, "cooldown"),
-    (429, "too_many_calls"),
-    (429, "too_many_attempts"),
-    (503, "provider_unavailable"),
-    (503, "unavailable"),
-}
-"""What a person can get at any time; the rest only after a lost answer."""
 
 
 class Answer(NamedTuple):
@@ -44,7 +31,7 @@ class Answer(NamedTuple):
         return self.content.get("error_code")
 
 
-class Person:
+class Person(ABC):
     """Somebody with a number and an address of their own.
 
     Attributes:
@@ -56,11 +43,31 @@ class Person:
         surprises: answers that nothing explains.
     """
 
+    expected: Collection[tuple[int, str | None]]
+    """Status and `error_code` that they can get at any time; others only after a lost answer."""
+
+    @abstractmethod
+    def start(self) -> str | None:
+        """Ask for a call; return the verification, None if the answer is an error or lost."""
+
+    @abstractmethod
+    def send_code(self, id: str, code: str) -> Answer:
+        """Send a code; 200 means that it was right."""
+
+    @abstractmethod
+    def send_account(self, id: str, token: str) -> Answer:
+        """Create the account; 201 means that it exists."""
+
+    @abstractmethod
+    def exchange(self, method: str, path: str, data: Any) -> Answer:
+        """Send a request and return the answer."""
+
     def __init__(self, port: int, n: int, seed: str, provider: Provider, patience: float) -> None:
-        self.url = f"http://127.0.0.1:{port}/api/"
+        self.site = f"http://127.0.0.1:{port}"
         self.number = f"+7916{n % 1000:03d}{n // 1000:04d}"
-        self.address = f"10.{n // 250}.{n % 250}.1"
+        self.headers = {"X-Forwarded-For": f"10.{n // 250}.{n % 250}.1"}
         self.name = f"user{n}"
+        self.account = {"username": self.name, "email": "", "password": "correct horse 9"}
         self.provider = provider
         self.patience = patience
         self.rng = random.Random(f"{seed}-{n}")
@@ -89,18 +96,12 @@ class Person:
                     self.sign_up(started, token, over)
                 return
 
-    def start(self) -> str | None:
-        self.asked += 1
-        answer = self.request("POST", "verifications/", {"phone": self.number})
-        if answer.status != 201:
-            return None
-        id: str = answer.content["id"]
-        self.confirmed[id] = "pending"
+    def begun(self, id: str) -> str:
+        self.confirmed.setdefault(id, "pending")
         return id
 
     def verify(self, id: str, over: threading.Event) -> str | None:
         """Listen, type what was heard, and return the token; None if it takes another start."""
-        path = f"verifications/{id}/"
         if self.rng.random() < 0.2 and self.type(id, self.guess()).status == 429:
             return None
         for _ in range(ROUNDS):
@@ -119,14 +120,12 @@ class Person:
                     return token
                 if answer.error_code != "wrong_code":
                     return None  # it has ended; or it succeeded, and the token was lost
-            shown = self.request("GET", path)
-            if shown.status == 200 and shown.content["status"] != "pending":
+            if self.show(id) not in ("pending", None):
                 return None
-            self.asked += 1
-            again = self.request("POST", f"{path}resend/", {}, id)
+            again = self.ask_again(id)
             if again.error_code == "too_many_calls":
                 return None
-            if again.status not in (0, 200):
+            if again.status in (0, 429, 503):
                 over.wait(self.rng.uniform(0.1, 1))
         return None
 
@@ -136,45 +135,126 @@ class Person:
         codes = (f"{n:04d}" for n in self.rng.sample(range(10**4), len(shown) + 1))
         return next(code for code in codes if code not in shown)
 
+    def show(self, id: str) -> str | None:
+        """Return the status of a verification; None if the answer is an error or lost."""
+        status: str | None = self.request("GET", f"{id}/").content.get("status")
+        return status
+
+    def ask_again(self, id: str) -> Answer:
+        """Ask for another call."""
+        self.asked += 1
+        return self.request("POST", f"{id}/resend/", {}, id)
+
     def type(self, id: str, code: str) -> Answer:
+        """Send a code, and note whether the site accepted it."""
         self.typed.setdefault(id, []).append(code)
-        answer = self.request("POST", f"verifications/{id}/check/", {"code": code}, id)
+        answer = self.send_code(id, code)
         if answer.status == 200:
             self.right.append((id, code))
             self.confirmed[id] = "verified"
         return answer
 
     def sign_up(self, id: str, token: str, over: threading.Event) -> None:
-        account = {"username": self.name, "email": "", "password": "correct horse 9"}
+        """Create the account, until it exists."""
         for _ in range(ROUNDS):
-            answer = self.request("POST", "signup/", {"phone_token": token, **account}, id)
+            answer = self.send_account(id, token)
             if answer.status == 201:
                 self.confirmed[id] = "redeemed"
-            if answer.status not in (0, 503) or over.is_set():
+            if answer.status not in (0, 503) or over.wait(self.rng.uniform(0.1, 1)):
                 return
-            over.wait(self.rng.uniform(0.1, 1))
 
     def request(self, method: str, path: str, data: Any = None, about: str = "") -> Answer:
         """Send a request and note the answer.
 
         Args:
-            about: what the request changes. If an earlier answer was lost, it may be changed already.
+            about: what the request changes. If an answer about it was lost, it may be changed
+                already, and later answers can say so.
         """
         try:
-            response = requests.request(
-                method,
-                self.url + path,
-                json=data,
-                headers={"X-Forwarded-For": self.address},
-                timeout=WATCHDOG,
-            )
-            is_json = response.headers["Content-Type"] == "application/json"
-            answer = Answer(response.status_code, response.json() if is_json else {})
+            answer = self.exchange(method, path, data)
         except requests.RequestException:
             answer = Answer(0, {})
             self.lost |= {about} - {""}
         self.answers[answer.status, answer.error_code] += 1
-        explained = answer.status == 0 or (answer.status, answer.error_code) in EXPECTED
-        if not explained and about not in self.lost:
+        is_expected = answer.status == 0 or (answer.status, answer.error_code) in self.expected
+        if not is_expected and about not in self.lost:
             self.surprises.append(f"{method} {path}: {answer.status} {answer.content}")
         return answer
+
+
+class AppUser(Person):
+    """Somebody with an app, which uses the API."""
+
+    expected = {
+        (200, None),
+        (201, None),
+        (400, "wrong_code"),
+        (400, "invalid_destination"),
+        (400, "expired"),
+        (429, "duplicate_call"),
+        (429, "cooldown"),
+        (429, "too_many_calls"),
+        (429, "too_many_attempts"),
+        (503, "provider_unavailable"),
+        (503, "unavailable"),
+    }
+
+    def start(self) -> str | None:
+        self.asked += 1
+        answer = self.request("POST", "", {"phone": self.number})
+        return self.begun(answer.content["id"]) if answer.status == 201 else None
+
+    def send_code(self, id: str, code: str) -> Answer:
+        return self.request("POST", f"{id}/check/", {"code": code}, id)
+
+    def send_account(self, id: str, token: str) -> Answer:
+        return self.request("POST", "../signup/", {"phone_token": token, **self.account}, id)
+
+    def exchange(self, method: str, path: str, data: Any) -> Answer:
+        url = urljoin(f"{self.site}/api/verifications/", path)
+        response = requests.request(method, url, json=data, headers=self.headers, timeout=WATCHDOG)
+        is_json = response.headers["Content-Type"] == "application/json"
+        return Answer(response.status_code, response.json() if is_json else {})
+
+
+class PageVisitor(Person):
+    """Somebody with a browser, who uses the pages."""
+
+    expected = {(200, None), (302, None), (503, None)}
+
+    def start(self) -> str | None:
+        self.session = requests.Session()
+        if self.request("GET", "").status != 200:  # gets the cookie against forged requests
+            return None
+        self.asked += 1
+        answer = self.request("POST", "", {"phone": self.number})
+        return self.begun(answer.content["to"].split("/")[-2]) if answer.status == 302 else None
+
+    def send_code(self, id: str, code: str) -> Answer:
+        answer = self.request("POST", f"{id}/", {"code": code}, id)
+        if answer.status == 503:
+            return Answer(503, {"error_code": "unavailable"})
+        if answer.content.get("to") == "/phone/done/":
+            return Answer(200, {"token": "in the session"})
+        if answer.status == 302 and self.show(id) == "pending":
+            return Answer(400, {"error_code": "wrong_code"})
+        return Answer(answer.status and 400, {})
+
+    def send_account(self, id: str, token: str) -> Answer:
+        answer = self.request("POST", "signup/", self.account, id)
+        is_created = answer.content.get("to") == "/phone/done/"
+        return answer._replace(status=201) if is_created else answer
+
+    def exchange(self, method: str, path: str, data: Any) -> Answer:
+        secret = {"csrfmiddlewaretoken": self.session.cookies.get("csrftoken")}
+        response = self.session.request(
+            method,
+            f"{self.site}/phone/{path}",
+            data=None if data is None else data | secret,
+            headers=self.headers | {"Accept": "application/json" if path else "text/html"},
+            timeout=WATCHDOG,
+            allow_redirects=False,
+        )
+        if response.headers["Content-Type"] == "application/json":
+            return Answer(response.status_code, response.json())
+        return Answer(response.status_code, {"to": response.headers.get("Location")})

@@ -16,7 +16,7 @@ from tests.processes import environment_of
 from tests.web_server import WebServer, gunicorn
 from tests.workers import start_worker
 
-WORKERS = 4
+WORKERS = 3
 
 
 class Workers:
