@@ -15,3 +15,9 @@ RQ_QUEUES = {"default": {"URL": _given["redis"]}}
 INSTALLED_APPS.append("django_rq")
 if _given["celery"]:
     TASKS["celery"] = {"BACKEND": "mysite.celery_tasks.CeleryTasks"}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"log": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["log"], "level": "ERROR"},
+}

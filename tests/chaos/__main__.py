@@ -160,13 +160,15 @@ def run(mode: str, size: Size, seed: str) -> Result:
         for status, number in provider.answers.items():
             if status is not None and status >= 500 and status != 503:
                 findings.errors += [f"a report got {status}"] * number
-        late = len(provider.simulator.calls)
+        if findings.errors:
+            log = (folder / "gunicorn.log").read_text()
+            print(log[log.find("Internal Server Error") :][:5000])
         answers = sum((person.answers for person in people), Counter())
         figures = {
             "people": len(people),
             "verified": sum(person.is_verified for person in people),
             "verifications": Verification.objects.count(),
-            "calls placed": late,
+            "calls placed": len(provider.simulator.calls),
             "calls that stay `unknown`": Call.objects.filter(status="unknown").count(),
             "reports": len(provider.reported),
             "answers": sum(answers.values()) - answers[0, None],
