@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
+from django.contrib.sessions.backends.base import UpdateError
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -64,6 +66,7 @@ class Page(RedirectURLMixin, View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             response = self.enter(request, *args, **kwargs)
+            save_session(request)
         except Error as error:
             if (refusal := database_errors.unavailable(error)) is None:
                 raise
@@ -153,6 +156,14 @@ class NotFoundView(Page, TemplateView):
 
     def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.render_to_response(self.get_context_data(), status=404)
+
+
+def save_session(request: HttpRequest) -> None:
+    """Save a changed session now. If only the middleware did, an error would be a 500."""
+    session = request.session
+    if session.modified and not session.is_empty():
+        with suppress(UpdateError):  # it was deleted meanwhile: the middleware answers that
+            session.save()
 
 
 def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
