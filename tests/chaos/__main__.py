@@ -21,7 +21,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +40,7 @@ from django.db.models import F  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
 from django_flashcall.models import LONGEST_QUEUE, Call, QueuedCall, Verification  # noqa: E402
+from django_flashcall.verification.dispatch import TAKEN_FOR  # noqa: E402
 from tests.databases import restart_postgres  # noqa: E402
 from tests.processes import NOBODY_LISTENS, free_port, wait_until  # noqa: E402
 from tests.workers import redis  # noqa: E402
@@ -45,7 +48,7 @@ from tests.workers import redis  # noqa: E402
 from .audit import Findings, audit  # noqa: E402
 from .people import AppUser, PageVisitor, Person  # noqa: E402
 from .provider import LOGIN, PASSWORD, Provider  # noqa: E402
-from .site import Site, running_site  # noqa: E402
+from .site import TASK_KILLS, WEB_KILLS, Site, Workers, running_site  # noqa: E402
 
 CLIENTS = 16
 SECRET = "the-secret-in-the-url-of-reports-of-the-run"
@@ -58,6 +61,7 @@ SECONDS_AT_MOST = 2
 """For each person, and a hundred more; after that, everybody gives up."""
 
 RESTARTS = ("immediate", "fast")
+"""Modes of ``pg_ctl``, in turn: as after a crash, and as by an administrator."""
 
 
 class Size(NamedTuple):
@@ -65,9 +69,10 @@ class Size(NamedTuple):
 
     people: int
     kills: int
+    restarts: int
 
 
-FULL, SHORT = Size(2000, 40), Size(24, 3)
+FULL, SHORT = Size(2000, 40, 2), Size(20, 3, 1)
 
 
 class Result(NamedTuple):
@@ -92,9 +97,10 @@ def main() -> None:
     parser.add_argument("--seed", default="1", help="of faults, people and kills; not of threads")
     options = parser.parse_args()
     size = SHORT if options.short else FULL
-    size = Size(
-        options.count or size.people, size.kills if options.kills is None else options.kills
-    )
+    if options.count:
+        size = size._replace(people=options.count)
+    if options.kills is not None:
+        size = size._replace(kills=options.kills)
     results = {}
     for mode in [options.only] if options.only else MODES:
         results[mode] = run(mode, size, f"{options.seed}-{mode}")
@@ -174,9 +180,7 @@ def run(mode: str, size: Size, seed: str) -> Result:
             "answers": sum(answers.values()) - answers[0, None],
             "answers 503": sum(n for (status, _), n in answers.items() if status == 503),
             "lost connections": answers[0, None],
-            "web workers killed": kills["web worker"],
-            "task workers killed": kills["task worker"],
-            "restarts of PostgreSQL": kills["restart"],
+            **{name: kills[name] for name in (WEB_KILLS, TASK_KILLS, "restarts of PostgreSQL")},
             "seconds": round(time.monotonic() - begun),
         }
         surprises = [words for person in people for words in person.surprises]
@@ -192,7 +196,8 @@ def verify_all(
     """Let everybody verify their number, meanwhile kill and restart; count what was killed."""
     over = threading.Event()
     plan = [(size.people * (n + 1) / (size.kills + 1), "kill") for n in range(size.kills)]
-    plan += [(size.people * (n + 1) / (len(RESTARTS) + 1), how) for n, how in enumerate(RESTARTS)]
+    for n in range(size.restarts):
+        plan.append((size.people * (n + 1) / (size.restarts + 1), RESTARTS[n % len(RESTARTS)]))
     plan.sort()
     done: Counter[str] = Counter()
     finished = shown = 0
@@ -211,7 +216,7 @@ def verify_all(
                     done[site.kill(rng)] += 1
                 else:
                     restart_postgres(how)
-                    done["restart"] += 1
+                    done["restarts of PostgreSQL"] += 1
             if finished * 10 // len(people) > shown:
                 shown = finished * 10 // len(people)
                 events = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
@@ -222,14 +227,14 @@ def verify_all(
     return done
 
 
-def finish_queue(workers: Any, somebody: Any, people: list[Person]) -> None:
+def finish_queue(workers: Workers, somebody: Callable[[], Person], people: list[Person]) -> None:
     """Let workers place what is queued, and take over what was left a minute ago.
 
     The clock is moved, not waited for. As on a site, each new task takes over ten calls.
     """
     connection.close()  # the server was restarted
     workers.stop()
-    older = LONGEST_QUEUE / 10
+    older = timedelta(seconds=TAKEN_FOR + 1)
     QueuedCall.objects.update(created_at=F("created_at") - older, taken_at=F("taken_at") - older)
     workers.start()
     over = threading.Event()

@@ -17,6 +17,7 @@ from tests.web_server import WebServer, gunicorn
 from tests.workers import start_worker
 
 WORKERS = 3
+WEB_KILLS, TASK_KILLS = "web workers killed", "task workers killed"
 
 
 class Workers:
@@ -86,11 +87,11 @@ class Site:
         """Kill -9 a random process and return its kind."""
         if self.workers is not None and rng.random() < 0.5:
             self.workers.kill(rng)
-            return "task worker"
+            return TASK_KILLS
         if children := self._server.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 rng.choice(children).kill()
-        return "web worker"
+        return WEB_KILLS
 
 
 @contextlib.contextmanager
