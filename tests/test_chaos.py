@@ -12,14 +12,22 @@ from django_flashcall.models import Call, CallCount, QueuedCall, Verification
 
 from .chaos.audit import TOO_LATE, audit
 from .chaos.people import AppUser
-from .chaos.provider import answers
+from .chaos.provider import Provider, answers
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def person(provider):
-    return AppUser(0, 1, "1", provider, 0)
+def world(simulator):
+    """The provider of the run, which does not run."""
+    world = Provider("1", 0, drops_duplicates=False)
+    world.simulator = simulator
+    return world
+
+
+@pytest.fixture
+def person(world):
+    return AppUser("", 1, "1", world, 0)
 
 
 @pytest.fixture
@@ -36,11 +44,11 @@ def verified(person, provider):
 
 
 @pytest.fixture
-def found(verified, person, provider):
+def found(verified, person, world):
     """Return what the audit finds, by kind."""
 
-    def found(reported=()):
-        findings = audit(provider.calls, dict(reported), [person])
+    def found():
+        findings = audit(world, [person])
         return {kind: words for kind, words in vars(findings).items() if words}
 
     assert found() == {}
@@ -68,9 +76,9 @@ class TestLost:
         Call.objects.update(status=status)
         assert f"was not placed, reported None, and is {status}" in found()["lost"][0]
 
-    def test_a_report(self, found, calls):
-        reported = {calls.get().reference.hex: "delivered"}
-        assert "reported delivered, and is sent" in found(reported)["lost"][0]
+    def test_a_report(self, found, calls, world):
+        world.reported[calls.get().reference.hex] = "delivered"
+        assert "reported delivered, and is sent" in found()["lost"][0]
 
     def test_a_call_that_nobody_places(self, found, calls):
         QueuedCall.objects.create(call=calls.get())
@@ -125,9 +133,11 @@ def test_a_verification_that_nobody_typed_the_code_for(found, person):
     assert "was verified without its code" in found()["wrong_code"][0]
 
 
-def test_a_500(found, person):
-    person.answers.update([(503, "unavailable"), (500, None)])
-    assert found() == {"errors": ["500 None"]}
+def test_a_500(found, person, world):
+    person.answers.update([(503, "unavailable"), (500, None), (0, None)])
+    world.answers.update([None, 200, 503, 502])
+    got = [f"somebody, or the provider, got {status}" for status in (500, 502)]
+    assert sorted(found()["errors"]) == got
 
 
 def test_a_third_of_the_answers_are_faults():

@@ -57,11 +57,17 @@ MODES = {
     "database": {"DISPATCH": "task", "TASK_BACKEND": "default"},
     "redis": {"DISPATCH": "task", "TASK_BACKEND": "redis"},
 }
+PATIENCE = {"inline": 1, "task": 5}
+"""Seconds that people wait for a ring before they ask for another call."""
 SECONDS_AT_MOST = 2
 """For each person, and a hundred more; after that, everybody gives up."""
 
 RESTARTS = ("immediate", "fast")
 """Modes of ``pg_ctl``, in turn: as after a crash, and as by an administrator."""
+
+
+RESTARTED = "restarts of PostgreSQL"
+DONE = (WEB_KILLS, TASK_KILLS, RESTARTED)
 
 
 class Size(NamedTuple):
@@ -76,16 +82,29 @@ FULL, SHORT = Size(2000, 40, 2), Size(20, 3, 1)
 
 
 class Result(NamedTuple):
-    """The figures of a mode, by their names in the table, and what disagrees."""
+    """The figures of a mode, by their names in the table, what disagrees, and the people."""
 
     figures: dict[str, int]
     findings: Findings
-    surprises: list[str]
-    gave_up: int
+    people: list[Person]
+
+    @property
+    def surprises(self) -> list[str]:
+        return [words for person in self.people for words in person.surprises]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return self.figures | {
+            "not verified": sum(not person.is_verified for person in self.people),
+            "**lost**": len(self.findings.lost),
+            "**called twice**": len(self.findings.twice),
+            "**verified without the right code**": len(self.findings.wrong_code),
+            "**answered 500**": len(self.findings.errors),
+        }
 
     @property
     def is_good(self) -> bool:
-        return not (self.findings or self.surprises or self.gave_up)
+        return not (self.findings or self.surprises or self.rows["not verified"])
 
 
 def main() -> None:
@@ -111,19 +130,56 @@ def main() -> None:
 def run(mode: str, size: Size, seed: str) -> Result:
     """Let everybody verify their number in one mode, settle what is left, and compare."""
     drops_duplicates = mode == "redis"
-    flashcall = {
-        "BACKENDS": {
-            "default": {
-                "BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend",
-                "OPTIONS": {
-                    "login": LOGIN,
-                    "password": PASSWORD,
-                    "connect_timeout": 1,
-                    "timeout": 2,
-                    "duplicate_control": drops_duplicates,
-                },
-            }
-        },
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = NOBODY_LISTENS
+        if mode == "redis":
+            url = stack.enter_context(redis(folder, free_port()))
+        provider = stack.enter_context(
+            Provider(seed, size.people * 20, drops_duplicates=drops_duplicates)
+        )
+        flashcall = settings_of(provider, drops_duplicates) | MODES[mode]
+        stack.enter_context(override_settings(FLASHCALL=flashcall))
+        with running_site(folder, settings.DATABASES["default"], flashcall, url) as site:
+            provider.simulator.report_url = f"{site.url}phone/delivery-reports/default/{SECRET}/"
+            numbers = itertools.count()
+
+            def somebody() -> Person:
+                number = next(numbers)
+                kind = PageVisitor if number % 4 == 3 else AppUser
+                patience = PATIENCE[flashcall["DISPATCH"]]
+                return kind(site.url, number, seed, provider, patience)
+
+            people = [somebody() for _ in range(size.people)]
+            done = verify_all(people, site, size, random.Random(seed), mode, begun)
+            if site.workers is not None:
+                finish_queue(site.workers, somebody, people)
+            provider.finish_reports(60)
+        settle()
+        findings = audit(provider, people)
+        if findings.errors:
+            log = (folder / "gunicorn.log").read_text()
+            print(log[log.find("Internal Server Error") :][:5000])
+        figures = figures_of(provider, people) | {name: done[name] for name in DONE}
+        call_command("flush", interactive=False, verbosity=0)
+        connection.close()
+    return Result(figures | {"seconds": round(time.monotonic() - begun)}, findings, people)
+
+
+def settings_of(provider: Provider, drops_duplicates: bool) -> dict[str, Any]:
+    """Return ``FLASHCALL`` for people who retry within seconds, each from one address."""
+    options = {
+        "url": provider.simulator.url,
+        "login": LOGIN,
+        "password": PASSWORD,
+        "connect_timeout": 1,
+        "timeout": 2,
+        "duplicate_control": drops_duplicates,
+    }
+    path = "django_flashcall.backends.flashingcall.FlashingCallBackend"
+    return {
+        "BACKENDS": {"default": {"BACKEND": path, "OPTIONS": options}},
         "DELIVERY_REPORT_SECRETS": [SECRET],
         "TRUSTED_PROXIES": 1,
         "COOLDOWN": 1,
@@ -131,63 +187,21 @@ def run(mode: str, size: Size, seed: str) -> Result:
         "CALLS_PER_PHONE": "1000/day",
         "CALLS_TOTAL": "1000000/day",
         "FRAUD_GUARD": "record",
-        **MODES[mode],
     }
-    begun = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = NOBODY_LISTENS
-        if flashcall.get("TASK_BACKEND") == "redis":
-            url = stack.enter_context(redis(folder, free_port()))
-        provider = stack.enter_context(
-            Provider(seed, size.people * 20, drops_duplicates=drops_duplicates)
-        )
-        flashcall["BACKENDS"]["default"]["OPTIONS"]["url"] = provider.simulator.url
-        stack.enter_context(override_settings(FLASHCALL=flashcall))
-        database = settings.DATABASES["default"]
-        with running_site(folder, database, flashcall, url) as site:
-            reports = f"http://127.0.0.1:{site.port}/phone/delivery-reports/default/{SECRET}/"
-            provider.simulator.report_url = reports
-            numbers = itertools.count()
 
-            def somebody() -> Person:
-                patience = 1 if site.workers is None else 5
-                number = next(numbers)
-                kind = PageVisitor if number % 4 == 3 else AppUser
-                return kind(site.port, number, seed, provider, patience)
 
-            people = [somebody() for _ in range(size.people)]
-            kills = verify_all(people, site, size, random.Random(seed), mode, begun)
-            if site.workers is not None:
-                finish_queue(site.workers, somebody, people)
-            provider.finish_reports(60)
-        settle()
-        findings = audit(provider.simulator.calls, provider.reported, people)
-        for status, number in provider.answers.items():
-            if status is not None and status >= 500 and status != 503:
-                findings.errors += [f"a report got {status}"] * number
-        if findings.errors:
-            log = (folder / "gunicorn.log").read_text()
-            print(log[log.find("Internal Server Error") :][:5000])
-        answers = sum((person.answers for person in people), Counter())
-        figures = {
-            "people": len(people),
-            "verified": sum(person.is_verified for person in people),
-            "verifications": Verification.objects.count(),
-            "calls placed": len(provider.simulator.calls),
-            "calls that stay `unknown`": Call.objects.filter(status="unknown").count(),
-            "reports": len(provider.reported),
-            "answers": sum(answers.values()) - answers[0, None],
-            "answers 503": sum(n for (status, _), n in answers.items() if status == 503),
-            "lost connections": answers[0, None],
-            **{name: kills[name] for name in (WEB_KILLS, TASK_KILLS, "restarts of PostgreSQL")},
-            "seconds": round(time.monotonic() - begun),
-        }
-        surprises = [words for person in people for words in person.surprises]
-        gave_up = sum(not person.is_verified for person in people)
-        call_command("flush", interactive=False, verbosity=0)
-        connection.close()
-    return Result(figures, findings, surprises, gave_up)
+def figures_of(provider: Provider, people: list[Person]) -> dict[str, int]:
+    answers = sum((person.answers for person in people), Counter())
+    return {
+        "people": len(people),
+        "verifications": Verification.objects.count(),
+        "calls placed by the provider": len(provider.simulator.calls),
+        "calls that stay `unknown`": Call.objects.filter(status="unknown").count(),
+        "reported calls": len(provider.reported),
+        "answers of the site": sum(answers.values()) - answers[0, None],
+        "answers 503": sum(n for (status, _), n in answers.items() if status == 503),
+        "lost connections": answers[0, None],
+    }
 
 
 def verify_all(
@@ -216,7 +230,7 @@ def verify_all(
                     done[site.kill(rng)] += 1
                 else:
                     restart_postgres(how)
-                    done["restarts of PostgreSQL"] += 1
+                    done[RESTARTED] += 1
             if finished * 10 // len(people) > shown:
                 shown = finished * 10 // len(people)
                 events = ", ".join(f"{n} {what}" for what, n in sorted(done.items()))
@@ -255,28 +269,17 @@ def settle() -> None:
 
 
 def print_table(results: dict[str, Result]) -> None:
-    columns = {mode: figures_of(result) for mode, result in results.items()}
-    names = list(next(iter(columns.values())))
-    print("\n| | " + " | ".join(columns) + " |")
+    columns = [result.rows for result in results.values()]
+    print("\n| | " + " | ".join(results) + " |")
     print("| --- |" + " ---: |" * len(columns))
-    for name in names:
-        print(f"| {name} | " + " | ".join(str(found[name]) for found in columns.values()) + " |")
+    for name in columns[0]:
+        print(f"| {name} | " + " | ".join(f"{rows[name]:,}" for rows in columns) + " |")
     for mode, result in results.items():
-        for kind, words in vars(result.findings).items():
-            for word in words[:20]:
-                print(f"{mode}: {kind}: {word}")
+        for kind, found in vars(result.findings).items():
+            for words in found[:20]:
+                print(f"{mode}: {kind}: {words}")
         for words in result.surprises[:20]:
             print(f"{mode}: not expected: {words}")
-
-
-def figures_of(result: Result) -> dict[str, int]:
-    return result.figures | {
-        "gave up": result.gave_up,
-        "**lost**": len(result.findings.lost),
-        "**called twice**": len(result.findings.twice),
-        "**verified without the right code**": len(result.findings.wrong_code),
-        "**answered 500**": len(result.findings.errors),
-    }
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from django_flashcall.models import Call, CallCount, QueuedCall, Verification
 from django_flashcall.simulator import PlacedCall
 
 from .people import Person
+from .provider import Provider
 
 Status = Call.Status
 MAY_BE_PLACED = {Status.UNKNOWN, Status.SENT, Status.DELIVERED, Status.UNDELIVERED}
@@ -42,29 +43,25 @@ class Findings:
         return any(vars(self).values())
 
 
-def audit(
-    placed: Sequence[PlacedCall], reported: Mapping[str, str], people: Iterable[Person]
-) -> Findings:
-    """Compare the settled database with the provider's list, its reports and the people's notes.
+def audit(provider: Provider, people: Sequence[Person]) -> Findings:
+    """Compare the settled database with the provider's list and reports, and with people's notes.
 
     Args:
-        placed: all calls that the provider placed.
-        reported: our identifier of a call → its final status in a report that the site accepted.
+        provider: with the calls that it placed, and the reports that the site accepted.
         people: everyone who used the site.
     """
     findings = Findings()
-    people = list(people)
-    calls = {
-        call.reference.hex: call for call in Call.objects.select_related("verification__phone")
-    }
-    _compare_calls(calls, placed, reported, findings)
+    placed = provider.simulator.calls
+    rows = Call.objects.select_related("verification__phone")
+    calls = {call.reference.hex: call for call in rows}
+    _compare_calls(calls, placed, provider.reported, findings)
     _compare_limits(findings)
     _compare_rings(placed, people, findings)
     _compare_states(calls, placed, people, findings)
-    for person in people:
-        for (status, error_code), number in person.answers.items():
-            if status >= 500 and status != 503:
-                findings.errors += [f"{status} {error_code}"] * number
+    statuses = [Counter({s: n}) for p in people for (s, _), n in p.answers.items()]
+    for status, number in sum(statuses, provider.answers.copy()).items():
+        if status is not None and status >= 500 and status != 503:
+            findings.errors += [f"somebody, or the provider, got {status}"] * number
     return findings
 
 

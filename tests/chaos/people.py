@@ -62,8 +62,8 @@ class Person(ABC):
     def exchange(self, method: str, path: str, data: Any) -> Answer:
         """Send a request and return the answer."""
 
-    def __init__(self, port: int, n: int, seed: str, provider: Provider, patience: float) -> None:
-        self.site = f"http://127.0.0.1:{port}"
+    def __init__(self, site: str, n: int, seed: str, provider: Provider, patience: float) -> None:
+        self.site = site
         self.number = f"+7916{n % 1000:03d}{n // 1000:04d}"
         self.headers = {"X-Forwarded-For": f"10.{n // 250}.{n % 250}.1"}
         self.name = f"user{n}"
@@ -211,7 +211,7 @@ class AppUser(Person):
         return self.request("POST", "../signup/", {"phone_token": token, **self.account}, id)
 
     def exchange(self, method: str, path: str, data: Any) -> Answer:
-        url = urljoin(f"{self.site}/api/verifications/", path)
+        url = urljoin(f"{self.site}api/verifications/", path)
         response = requests.request(method, url, json=data, headers=self.headers, timeout=WATCHDOG)
         is_json = response.headers["Content-Type"] == "application/json"
         return Answer(response.status_code, response.json() if is_json else {})
@@ -249,7 +249,7 @@ class PageVisitor(Person):
         secret = {"csrfmiddlewaretoken": self.session.cookies.get("csrftoken")}
         response = self.session.request(
             method,
-            f"{self.site}/phone/{path}",
+            f"{self.site}phone/{path}",
             data=None if data is None else data | secret,
             headers=self.headers | {"Accept": "application/json" if path else "text/html"},
             timeout=WATCHDOG,

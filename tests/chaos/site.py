@@ -74,12 +74,12 @@ class Site:
     """A running site.
 
     Attributes:
-        port: where it serves.
+        url: where it serves.
         workers: its workers; None if it places calls inline.
     """
 
     def __init__(self, server: WebServer, workers: Workers | None) -> None:
-        self.port = server.port
+        self.url = f"http://127.0.0.1:{server.port}/"
         self.workers = workers
         self._server = psutil.Process(server.process.pid)
 
