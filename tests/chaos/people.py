@@ -110,11 +110,11 @@ class Person(ABC):
                 return None
             if len(calls) > self.heard:
                 self.heard = len(calls)
-                answer = self.type(id, calls[-1].code)
-                while answer.status == 0 or answer.error_code == "unavailable":
-                    if over.wait(self.rng.uniform(0.1, 1)):
-                        return None
+                for _ in range(ROUNDS):
                     answer = self.type(id, calls[-1].code)
+                    is_answered = answer.status != 0 and answer.error_code != "unavailable"
+                    if is_answered or over.wait(self.rng.uniform(0.1, 1)):
+                        break
                 if answer.status == 200:
                     token: str = answer.content["token"]
                     return token

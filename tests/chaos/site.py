@@ -50,7 +50,7 @@ class Workers:
                 process.terminate()
         for keeper in self._keepers:
             keeper.join()
-        psutil.wait_procs(self.orphans)
+        psutil.wait_procs(self.orphans, timeout=60)
 
     def kill(self, rng: random.Random) -> None:
         """Kill a worker or, where it has one, the child that runs its task."""
