@@ -102,8 +102,10 @@ class Person(ABC):
 
     def verify(self, id: str, over: threading.Event) -> str | None:
         """Listen, type what was heard, and return the token; None if it takes another start."""
-        if self.rng.random() < 0.2 and self.type(id, self.guess()).status == 429:
-            return None
+        if self.rng.random() < 0.2:
+            answer = self.type(id, self.guess())
+            if answer.status in (200, 429):  # one of 10,000 guesses is right
+                return answer.content.get("token")
         for _ in range(ROUNDS):
             calls = self.provider.hear(self.number, self.heard, self.patience)
             if over.is_set():
