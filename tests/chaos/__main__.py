@@ -16,6 +16,7 @@ import io
 import itertools
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--only", choices=MODES, help="one mode")
     parser.add_argument("--seed", default="1", help="of faults, people and kills; not of threads")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave no process behind
     size = SHORT if options.short else FULL
     if options.count:
         size = size._replace(people=options.count)
