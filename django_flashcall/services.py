@@ -50,6 +50,7 @@ from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import breaker, calls, codes, dispatch, in_flight, tokens
 from .verification.lookup import explain, find, has_verified_phone, phone_of
+from .verification.threads import asynchronous
 from .verification.tokens import (
     Person,
     confirm_call,
@@ -61,6 +62,15 @@ from .verification.tokens import (
 
 __all__ = [
     "PlacedCall",
+    "acancel",
+    "acheck",
+    "aconfirm_call",
+    "afind",
+    "aphone_of",
+    "aplace_call",
+    "aredeem",
+    "aresend",
+    "astart",
     "cancel",
     "check",
     "client_ip",
@@ -298,6 +308,18 @@ def cancel(verification: Verification) -> None:
         verification.refresh_from_db(from_queryset=_with_phone())
 
 
+# For asynchronous code: the same arguments, results and errors.
+astart = asynchronous(start, waits=True)
+aresend = asynchronous(resend, waits=True)
+acheck = asynchronous(check)
+acancel = asynchronous(cancel)
+aredeem = asynchronous(redeem)
+aplace_call = asynchronous(place_call, waits=True)
+aconfirm_call = asynchronous(confirm_call)
+afind = asynchronous(find)
+aphone_of = asynchronous(phone_of)
+
+
 # Helpers, in the order of use.
 
 
@@ -362,6 +384,7 @@ def _start(
 
         with _count_errors(number, source, now):
             call, code, reservation = _commit(begin)
+        signals.verification_started.send_robust(Verification, verification=call.verification)
         code = _place(call, code, reservation, plan)
     return call.verification.newest_call, code
 

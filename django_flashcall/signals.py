@@ -16,14 +16,32 @@ __all__ = [
     "phone_redeemed",
     "phone_verified",
     "provider_trouble",
+    "request_blocked",
+    "verification_started",
     "wrong_codes_rise",
 ]
 
+verification_started = Signal()
+"""A verification was started; its first call is placed next.
+
+``sender`` is `Verification`, ``verification`` the row."""
+
+request_blocked = Signal()
+"""A limit, a rule, the fraud guard or a paused backend blocked a request for a call or a check.
+
+``sender`` is `Refusal`, ``error`` the `exceptions.FlashcallError` with ``scope`` and
+``error_code``. The values of ``scope`` are in `Refusal.Scope`."""
+
 call_placed = Signal()
-"""A call was placed, or may have been. ``sender`` is `Call`, ``call`` is the row."""
+"""A call was placed, or may have been. ``sender`` is `Call`, ``call`` is the row.
+
+``error`` is the `exceptions.ProviderError` if the outcome is unknown, else None. ``duration`` says
+for how many seconds the backend was asked; None if it was not."""
 
 call_failed = Signal()
-"""A call was not placed. ``call`` is the row, ``error`` the `exceptions.ProviderError`."""
+"""A call was not placed. ``call`` is the row, ``error`` the `exceptions.ProviderError`.
+
+``duration`` is as for ``call_placed``. Each backend that failed is sent once."""
 
 provider_trouble = Signal()
 """No call can be placed until the credentials, IP address or account are fixed.

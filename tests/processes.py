@@ -11,36 +11,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from .documents import ROOT
 
-NOBODY_LISTENS = "redis://127.0.0.1:1/0"
+DATABASE = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
 
 
 def environment_of(
-    database: dict[str, Any],
-    flashcall: dict[str, Any],
-    *,
-    redis: str = NOBODY_LISTENS,
-    celery: bool = False,
-    folder: Path = ROOT,
+    database: dict[str, Any], flashcall: dict[str, Any], **settings: Any
 ) -> dict[str, str]:
     """Return the environment of a process of a site, for `tests.site_settings`.
 
     Args:
         database: the default one of ``DATABASES``.
         flashcall: the setting ``FLASHCALL``.
-        redis: the URL of the queue.
-        celery: whether ``folder`` contains the Celery site of the how-to.
-        folder: a further folder with modules.
+        settings: others that differ from those of the suite.
     """
-    given = {"database": database, "flashcall": flashcall, "redis": redis, "celery": celery}
+    given = {"DATABASES": {"default": database}, "FLASHCALL": flashcall, **settings}
     return {
         **os.environ,
         "FLASHCALL_SITE": json.dumps(given, default=str),
         "DJANGO_SETTINGS_MODULE": "tests.site_settings",
         "PYTHONFAULTHANDLER": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
+        "PYTHONPATH": str(ROOT),
     }
+
+
+def database_of_the_test() -> dict[str, Any]:
+    """Return the settings with which other processes see what a test has committed."""
+    return {key: connection.settings_dict[key] for key in DATABASE}
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "drf_spectacular",
     "django_flashcall",
+    "django_flashcall.contrib.opentelemetry",
 ]
 MIDDLEWARE = [
     "tests.middleware.strict_policy",

@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from django.db import connections
 from django.db.models import Sum
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_flashcall import services, signals
@@ -142,6 +143,14 @@ def test_one_tries_when_the_wait_is_over_and_resumes(clock, sent):
     assert sent[1:] == [("resumed", "default")]
     services.start(number(21))
     assert CircuitBreaker.objects.get().failures == 0
+
+
+def test_a_request_that_began_before_the_last_failure(clock):
+    """It waited for the database: the wait is not longer because the clock was set back."""
+    fail(*temporary())
+    breakers = {row.backend: row for row in CircuitBreaker.objects.all()}
+    with pytest.raises(ProviderUnavailable):
+        breaker.usable(["default"], breakers, timezone.now() - timedelta(seconds=5))
 
 
 def test_a_failed_try_waits_again(clock, sent):

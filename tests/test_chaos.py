@@ -27,7 +27,7 @@ def world(simulator):
 
 @pytest.fixture
 def person(world):
-    return AppUser("", 1, "1", world, 0)
+    return AppUser("", 1, "1", world)
 
 
 @pytest.fixture

@@ -26,7 +26,15 @@ from .documents import DOCS, ROOT, blocks, pages
 sys.path.insert(0, str(DOCS / "_ext"))
 import flashcall_reference as reference
 
-OTHERS_PACKAGES = {"celery", "django_recaptcha", "django_rq", "gunicorn", "pyotp"}
+OTHERS_PACKAGES = {
+    "celery",
+    "django_recaptcha",
+    "django_rq",
+    "gunicorn",
+    "opentelemetry",
+    "prometheus_client",
+    "pyotp",
+}
 """Packages that a site may have beside ours: where one is missing, its example is compiled only."""
 
 NEEDS_AN_APP = {
@@ -34,12 +42,14 @@ NEEDS_AN_APP = {
     "site/schedule.py",
     "mysite/celery.py",
     "mysite/celery_tasks.py",
+    "gunicorn.conf.py",
 }
-"""Examples that need an app, a queue or a worker; `test_tasks` runs those of the workers."""
+"""Examples that need an app, a queue or a worker; `test_tasks` and `test_metrics` run some."""
 
 WORDS_IN_CAPITALS = {
-    "BACKEND", "BACKENDZ", "CALLS", "CELERY", "DELETE", "DIRS", "DJANGO_SETTINGS_MODULE",
-    "ENGINE", "ERROR", "ERRORS", "FLASHCALL", "NAME", "PHONE_STATE", "READ_CALL_LOG",
+    "BACKEND", "BACKENDZ", "CALLS", "CELERY", "CONN_MAX_AGE", "DELETE", "DIRS",
+    "DJANGO_SETTINGS_MODULE", "ENGINE", "ERROR", "ERRORS", "FLASHCALL", "NAME",
+    "PHONE_STATE", "READ_CALL_LOG",
     "READ_PHONE_STATE",
     "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
     "REQUIRED_FIELDS",
@@ -135,7 +145,7 @@ def test_every_setting_that_is_named_exists():
     named = set(re.findall(r"[`\"]([A-Z][A-Z_]{3,})[`\"]", text()))
     ours = set(FlashcallSettings.all())
     djangos = set(dir(django.conf.global_settings)) | set(rest_framework.settings.DEFAULTS)
-    others = {name for name in named if name.startswith(("RECAPTCHA_", "FLASHCALL_"))}
+    others = {name for name in named if name.startswith(("RECAPTCHA_", "FLASHCALL_", "OTEL_"))}
     assert named - ours - djangos - others - {"ATOMIC_REQUESTS"} <= WORDS_IN_CAPITALS
 
 

@@ -30,9 +30,9 @@ from django_flashcall.models import (
 from django_flashcall.simulator import Account, Answer, Manner
 from django_flashcall.verification import codes, dispatch
 
-from .processes import NOBODY_LISTENS, wait_until
+from .processes import wait_until
 from .test_breaker import ANSWERS, ASKED, ScriptedBackend
-from .workers import redis, worker, write_celery_site
+from .workers import NOBODY_LISTENS, redis, worker, write_celery_site
 
 pytestmark = pytest.mark.django_db
 

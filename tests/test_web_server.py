@@ -19,7 +19,7 @@ from django_flashcall.exceptions import ProviderUnavailable
 from . import raw_server
 from .processes import wait_until
 from .test_checks import WAITING
-from .web_server import PROCESSES, PatientBackend, gunicorn
+from .web_server import PROCESSES, gunicorn, patient
 
 pytestmark = pytest.mark.django_db  # none of it is used: the server has its own
 
@@ -99,8 +99,8 @@ class Visitor:
 
 @pytest.mark.parametrize("options", [{}, WAITING], ids=["as startproject writes it", "waiting"])
 def test_two_hundred_people_at_once_on_sqlite(site, provider, options):
-    with site(options) as server:
-        visitors = [Visitor(server.port, number) for number in range(PEOPLE)]
+    with site(options) as port:
+        visitors = [Visitor(port, number) for number in range(PEOPLE)]
         barrier = threading.Barrier(PEOPLE)
 
         def sign_up(visitor):
@@ -134,11 +134,7 @@ def test_a_provider_that_does_not_respond_leaves_the_site_to_others(site, settin
 
     with ExitStack() as stack:
         silent = stack.enter_context(raw_server.Server(behave))
-        path = f"{PatientBackend.__module__}.{PatientBackend.__name__}"
-        backend = {"BACKEND": path, "OPTIONS": {"url": silent.url}}
-        port = stack.enter_context(
-            site(WAITING, BACKENDS={"default": backend}, CHANNELS={"flash_call": ["default"]})
-        ).port
+        port = stack.enter_context(site(WAITING, **patient(silent.url)))
         pool = stack.enter_context(ThreadPoolExecutor(starting))
         stack.callback(respond.set)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 
 from . import documents
-from .processes import environment_of, log_on_failure, wait_until
+from .processes import database_of_the_test, environment_of, log_on_failure, wait_until
 
+NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 HOW_TO = documents.DOCS / "how-to" / "workers.md"
 COMMANDS = {
     "default": ["django", "db_worker", "--interval", "0.05", "--no-startup-delay"],
@@ -34,6 +35,15 @@ def write_celery_site(folder: Path) -> None:
             (folder / block.caption).write_text(block.text)
 
 
+def settings_of_queues(url: str = NOBODY_LISTENS) -> dict[str, Any]:
+    """Return the settings of the queues that need Redis."""
+    return {
+        "CELERY_BROKER_URL": url,
+        "CELERY_TASK_DEFAULT_QUEUE": "default",
+        "RQ_QUEUES": {"default": {"URL": url}},
+    }
+
+
 def start_worker(kind: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start a worker and return its process; nobody restarts it.
 
@@ -50,13 +60,14 @@ def start_worker(kind: str, environment: dict[str, str], log: Path) -> subproces
 @contextlib.contextmanager
 def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker with the settings of the test. A failure shows what it printed and did last."""
-    environment = environment_of(
-        connection.settings_dict,
-        settings.FLASHCALL,
-        redis=settings.CELERY_BROKER_URL,
-        celery=kind == "celery",
-        folder=folder,
-    )
+    given = settings_of_queues(settings.CELERY_BROKER_URL)
+    if kind == "celery":
+        given["TASKS"] = {
+            **settings.TASKS,
+            "celery": {"BACKEND": "mysite.celery_tasks.CeleryTasks"},
+        }
+    environment = environment_of(database_of_the_test(), settings.FLASHCALL, **given)
+    environment["PYTHONPATH"] += os.pathsep + str(folder)
     log = folder / f"{kind}.log"
     process = start_worker(kind, environment, log)
     try:

@@ -23,7 +23,7 @@ BUDGET_SHARES = (100, 80, 50)
 
 
 def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -> None:
-    """Count a blocked request by scope, reason and hour, if it has a scope.
+    """Count a blocked request by scope, reason and hour, if it has a scope, and send its signal.
 
     A database error is logged and not raised: the visitor gets the refusal all the same.
     """
@@ -39,6 +39,7 @@ def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -
         _add(refusal.scope, refusal.error_code, hour, example)
     except Error as error:
         logger.error("A refusal was not counted: %s.", describe(error))
+    signals.request_blocked.send_robust(Refusal, error=refusal)
 
 
 def watch_budget(spent: int | None, now: datetime) -> None:

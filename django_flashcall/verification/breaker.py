@@ -44,6 +44,7 @@ def usable(
     Raises:
         ProviderUnavailable: all are paused; `retry_after` says until when.
     """
+    now = max(now, timezone.now())  # the request may have begun before the last failure
     paused = {alias: breakers[alias] for alias in aliases if is_paused(breakers.get(alias))}
     times = {alias: breaker.next_try_at or now for alias, breaker in paused.items()}
     waits = {alias: (at - now).total_seconds() for alias, at in times.items()}
@@ -58,6 +59,12 @@ def usable(
 def is_paused(breaker: CircuitBreaker | None) -> bool:
     """Return True if a backend is paused, even if one call may try it now."""
     return breaker is not None and breaker.next_try_at is not None and conf.BREAKER_FAILURES > 0
+
+
+def paused() -> set[str]:
+    """Return the aliases of all paused backends, in one query."""
+    rows = CircuitBreaker.objects.exclude(next_try_at=None)
+    return set(rows.values_list("backend", flat=True)) if conf.BREAKER_FAILURES else set()
 
 
 def take(breaker: CircuitBreaker | None, now: datetime) -> None:

@@ -85,11 +85,16 @@ def place(
     error: ProviderError | None = None
     lost: Error | None = None
     length = call.verification.code_length
+    duration: float | None = None
     try:
         backend = get_backend(call.backend)
-        receipt = backend.place_call(
-            CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
-        )
+        began = time.perf_counter()
+        try:
+            receipt = backend.place_call(
+                CallRequest(call.phone.number, code, call.reference.hex, call.channel, length)
+            )
+        finally:
+            duration = time.perf_counter() - began
     except ProviderError as raised:
         if not again:
             error = raised
@@ -116,14 +121,14 @@ def place(
         _save_response(call, Call.Status.SENT, provider_id=receipt.provider_id)
         breaker.record(call.backend, None, failing)
         logger.info("Call placed.", extra=_context(call))
-        signals.call_placed.send_robust(Call, call=call)
+        signals.call_placed.send_robust(Call, call=call, error=None, duration=duration)
         if lost is not None:  # the visitor would wait for a code that is never right
             raise lost
     else:
         unable = isinstance(error, (TemporaryFailure, Misconfigured))
         is_in_time = next_until is not None and time.monotonic() < next_until
         go_on = is_in_time and unable and not error.may_have_been_placed
-        refusal = fail(call, error, None if go_on else reservation)
+        refusal = fail(call, error, None if go_on else reservation, duration)
         breaker.record(call.backend, error, failing)
         error = None  # a traceback would show it, and it refers to this frame
         if go_on:
@@ -166,7 +171,10 @@ def _save_chosen_code(call: Call, code: Secret) -> ProviderError | None:
 
 
 def fail(
-    call: Call, error: ProviderError, reservation: Reservation | None
+    call: Call,
+    error: ProviderError,
+    reservation: Reservation | None,
+    duration: float | None = None,
 ) -> FlashcallError | None:
     """Store why a call failed; return the error for the visitor, if any.
 
@@ -175,6 +183,7 @@ def fail(
         error: the error of a backend, or one like it.
         reservation: the result of `limits.reserve`, given back if the call was certainly not
             placed; None to keep it.
+        duration: seconds for which the backend was asked; None if it was not.
     """
     refusal = _translate(error)
     is_rejected = not error.may_have_been_placed
@@ -189,13 +198,13 @@ def fail(
     )
     _log(call, error)
     if error.may_have_been_placed:
-        signals.call_placed.send_robust(Call, call=call)
+        signals.call_placed.send_robust(Call, call=call, error=error, duration=duration)
         if refusal is not None:
             refusal.retry_after = limits.retry_after(
                 call.phone, Source(call.network, call.wide_network), call.created_at
             )
     else:
-        signals.call_failed.send_robust(Call, call=call, error=error)
+        signals.call_failed.send_robust(Call, call=call, error=error, duration=duration)
     return refusal
 
 

@@ -56,6 +56,11 @@ class Slot:
                 _taken -= 1
 
 
+def count() -> int:
+    """Return the number of slots of this process that are taken."""
+    return _taken
+
+
 def _reset() -> None:
     """Free all slots in a forked process: the threads that use them stay in the parent."""
     global _lock, _taken

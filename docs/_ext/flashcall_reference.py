@@ -2,9 +2,9 @@
 
 Each directive writes Markdown: ``flashcall-settings``, ``flashcall-checks``, ``flashcall-errors``,
 ``flashcall-reasons``, ``flashcall-signals``, ``flashcall-commands``, ``flashcall-models``,
-``flashcall-options`` and ``flashcall-reach``. What they describe can be linked to:
-{confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`, {signal}`phone_verified`,
-{manage}`flashcall_prune`.
+``flashcall-metrics``, ``flashcall-options`` and ``flashcall-reach``. What they describe
+can be linked to: {confval}`CODE_TTL`, {check}`django_flashcall.E002`, {error}`wrong_code`,
+{signal}`phone_verified`, {manage}`flashcall_prune`.
 """
 
 from __future__ import annotations
@@ -228,6 +228,37 @@ class Signals(Generated):
         )
 
 
+class Metrics(Generated):
+    def markdown(self) -> str:
+        from django_flashcall.contrib.opentelemetry.instruments import METRICS
+
+        blocks = []
+        for metric in METRICS:
+            rows = [
+                (f"`{attribute.key}`", attribute.meaning, values_in_words(attribute))
+                for attribute in metric.attributes
+            ]
+            table = _table(("attribute", "what", "values"), rows) if rows else ""
+            kind = f"{metric.kind[0].upper()}{metric.kind[1:]}, unit `{metric.unit}`."
+            exported = f"For Prometheus: `{prometheus_name(metric)}`."
+            words = f"{metric.description} {kind} {exported}"
+            blocks.append(f"## `{metric.name}`\n\n{words}\n\n{table}\n")
+        return "\n".join(blocks)
+
+
+def values_in_words(attribute: Any) -> str:
+    """Return the values of an attribute of a metric, or where they come from."""
+    if attribute.key in ("flashcall.backend.alias", "flashcall.purpose"):
+        return "those of your settings"
+    return ", ".join(f"`{value}`" for value in attribute.values())
+
+
+def prometheus_name(metric: Any) -> str:
+    """Return the name that the Prometheus exporters of OpenTelemetry give to a metric."""
+    endings = {"counter": "_total", "histogram": "_seconds"}
+    return str(metric.name.replace(".", "_") + endings.get(metric.kind, ""))
+
+
 class Commands(Generated):
     def markdown(self) -> str:
         from django.core.management.base import BaseCommand
@@ -365,6 +396,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "errors": Errors,
         "reasons": Reasons,
         "signals": Signals,
+        "metrics": Metrics,
         "commands": Commands,
         "models": Models,
         "options": Options,

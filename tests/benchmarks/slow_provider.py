@@ -83,8 +83,7 @@ def never_responding(folder: Path, database: dict[str, Any]) -> None:
     for places in (STARTING, 4):
         with raw_server.Server(behave) as silent:
             flashcall = site(silent.url, MAX_CALLS_IN_FLIGHT=places, BREAKER_FAILURES=0)
-            with gunicorn(folder, database, flashcall) as server:
-                port = server.port
+            with gunicorn(folder, database, flashcall) as port:
                 is_over = threading.Event()
                 with ThreadPoolExecutor(STARTING + OTHERS) as pool:
                     browsing = [pool.submit(browse, port, is_over) for _ in range(OTHERS)]
@@ -129,10 +128,9 @@ def taking_its_time(folder: Path, database: dict[str, Any]) -> None:
         with raw_server.Server(behave) as provider:
             flashcall = site(provider.url, DISPATCH=dispatch, CODE_TTL=300)
             with (
-                gunicorn(folder, database, flashcall) as server,
+                gunicorn(folder, database, flashcall) as port,
                 workers(folder, database, flashcall),
             ):
-                port = server.port
                 for _ in range(2 * PROCESSES):
                     start(port)
                 for _ in range(ROUNDS):

@@ -43,8 +43,8 @@ from django.test import override_settings  # noqa: E402
 from django_flashcall.models import LONGEST_QUEUE, Call, QueuedCall, Verification  # noqa: E402
 from django_flashcall.verification.dispatch import TAKEN_FOR  # noqa: E402
 from tests.databases import restart_postgres  # noqa: E402
-from tests.processes import NOBODY_LISTENS, free_port, wait_until  # noqa: E402
-from tests.workers import redis  # noqa: E402
+from tests.processes import free_port, wait_until  # noqa: E402
+from tests.workers import NOBODY_LISTENS, redis  # noqa: E402
 
 from .audit import Findings, audit  # noqa: E402
 from .people import AppUser, PageVisitor, Person  # noqa: E402
@@ -58,8 +58,6 @@ MODES = {
     "database": {"DISPATCH": "task", "TASK_BACKEND": "default"},
     "redis": {"DISPATCH": "task", "TASK_BACKEND": "redis"},
 }
-PATIENCE = {"inline": 1, "task": 5}
-"""Seconds that people wait for a ring before they ask for another call."""
 SECONDS_AT_MOST = 2
 """For each person, and a hundred more; after that, everybody gives up."""
 
@@ -150,8 +148,7 @@ def run(mode: str, size: Size, seed: str) -> Result:
             def somebody() -> Person:
                 number = next(numbers)
                 kind = PageVisitor if number % 4 == 3 else AppUser
-                patience = PATIENCE[flashcall["DISPATCH"]]
-                return kind(site.url, number, seed, provider, patience)
+                return kind(site.url, number, seed, provider)
 
             people = [somebody() for _ in range(size.people)]
             done = verify_all(people, site, size, random.Random(seed), mode, begun)

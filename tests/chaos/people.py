@@ -17,6 +17,12 @@ from .provider import Provider
 ROUNDS = 40
 """Verifications that a person starts before they give up."""
 
+LISTEN = 1
+"""Seconds that they wait for a ring before they look at the page or the app."""
+
+PATIENCE = 20
+"""How often they look while their call is queued, before they ask for another one."""
+
 WATCHDOG = 60  # seconds for one request
 
 
@@ -62,14 +68,13 @@ class Person(ABC):
     def exchange(self, method: str, path: str, data: Any) -> Answer:
         """Send a request and return the answer."""
 
-    def __init__(self, site: str, n: int, seed: str, provider: Provider, patience: float) -> None:
+    def __init__(self, site: str, n: int, seed: str, provider: Provider) -> None:
         self.site = site
         self.number = f"+7916{n % 1000:03d}{n // 1000:04d}"
         self.headers = {"X-Forwarded-For": f"10.{n // 250}.{n % 250}.1"}
         self.name = f"user{n}"
         self.account = {"username": self.name, "email": "", "password": "correct horse 9"}
         self.provider = provider
-        self.patience = patience
         self.rng = random.Random(f"{seed}-{n}")
         self.wants_account = self.rng.random() < 0.6
         self.asked = 0
@@ -106,8 +111,8 @@ class Person(ABC):
             answer = self.type(id, self.guess())
             if answer.status in (200, 429):  # one of 10,000 guesses is right
                 return answer.content.get("token")
-        for _ in range(ROUNDS):
-            calls = self.provider.hear(self.number, self.heard, self.patience)
+        for listened in range(ROUNDS):
+            calls = self.provider.hear(self.number, self.heard, LISTEN)
             if over.is_set():
                 return None
             if len(calls) > self.heard:
@@ -122,8 +127,11 @@ class Person(ABC):
                     return token
                 if answer.error_code != "wrong_code":
                     return None  # it has ended; or it succeeded, and the token was lost
-            if self.show(id) not in ("pending", None):
+            shown = self.request("GET", f"{id}/").content
+            if shown.get("status", "pending") != "pending":
                 return None
+            if shown and shown["call"]["status"] == "queued" and listened < PATIENCE:
+                continue  # a worker has yet to place it
             again = self.ask_again(id)
             if again.error_code == "too_many_calls":
                 return None
@@ -136,11 +144,6 @@ class Person(ABC):
         shown = {call.code for call in self.provider.hear(self.number, 0, 0)}
         codes = (f"{n:04d}" for n in self.rng.sample(range(10**4), len(shown) + 1))
         return next(code for code in codes if code not in shown)
-
-    def show(self, id: str) -> str | None:
-        """Return the status of a verification; None if the answer is an error or lost."""
-        status: str | None = self.request("GET", f"{id}/").content.get("status")
-        return status
 
     def ask_again(self, id: str) -> Answer:
         """Ask for another call."""
@@ -238,7 +241,10 @@ class PageVisitor(Person):
             return Answer(503, {"error_code": "unavailable"})
         if answer.content.get("to") == "/phone/done/":
             return Answer(200, {"token": "in the session"})
-        if answer.status == 302 and self.show(id) == "pending":
+        if (
+            answer.status == 302
+            and self.request("GET", f"{id}/").content.get("status") == "pending"
+        ):
             return Answer(400, {"error_code": "wrong_code"})
         return Answer(answer.status and 400, {})
 

@@ -13,10 +13,16 @@ from typing import Any
 import psutil
 
 from tests.processes import environment_of
-from tests.web_server import WebServer, gunicorn
-from tests.workers import start_worker
+from tests.web_server import GUNICORN, serve
+from tests.workers import settings_of_queues, start_worker
 
 WORKERS = 3
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"log": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["log"], "level": "ERROR"},
+}
 WEB_KILLS, TASK_KILLS = "web workers killed", "task workers killed"
 
 
@@ -78,10 +84,11 @@ class Site:
         workers: its workers; None if it places calls inline.
     """
 
-    def __init__(self, server: WebServer, workers: Workers | None) -> None:
-        self.url = f"http://127.0.0.1:{server.port}/"
+    def __init__(self, port: int, workers: Workers | None) -> None:
+        self.url = f"http://127.0.0.1:{port}/"
         self.workers = workers
-        self._server = psutil.Process(server.process.pid)
+        bind = f"--bind=127.0.0.1:{port}"
+        [self._server] = [p for p in psutil.Process().children() if bind in p.cmdline()]
 
     def kill(self, rng: random.Random) -> str:
         """Kill -9 a random process and return its kind."""
@@ -100,11 +107,12 @@ def running_site(
 ) -> Iterator[Site]:
     """Run a site with the workers that its ``FLASHCALL`` needs."""
     workers = None
+    given = {**settings_of_queues(redis), "LOGGING": LOGGING}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(gunicorn(folder, database, flashcall, redis=redis))
+        port = stack.enter_context(serve(GUNICORN, folder, database, flashcall, **given))
         if flashcall["DISPATCH"] == "task":
-            environment = environment_of(database, flashcall, redis=redis)
+            environment = environment_of(database, flashcall, **given)
             workers = Workers(flashcall["TASK_BACKEND"], environment, folder / "workers.log")
             workers.start()
             stack.callback(workers.stop)
-        yield Site(server, workers)
+        yield Site(port, workers)

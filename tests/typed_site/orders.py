@@ -78,6 +78,34 @@ def finish(id: UUID, code: str, user: User) -> str:
     return phone.number
 
 
+async def call_and_finish(phone: str, code: str, user: User) -> str | None:
+    verification = await services.astart(phone, purpose="order", user=user)
+    assert_type(verification, Verification)
+    assert_type(await services.aresend(verification, channel="voice_code"), Verification)
+    token = await services.acheck(await services.afind(verification.pk, user=user), code)
+    assert_type(token, str)
+    assert_type(await services.aredeem(token, purpose="order", user=user), Phone)
+    await services.acancel(verification)
+    placed = await services.aplace_call(phone, "1234", purpose="second-factor", user=user)
+    assert_type(placed, services.PlacedCall)
+    assert_type(await services.aconfirm_call(phone, purpose="second-factor"), Phone)
+    owned = await services.aphone_of(user)
+    assert_type(owned, Phone | None)
+    return owned.number if owned else None
+
+
+@phone_verified_required
+async def async_order(request: HttpRequest, number: int) -> HttpResponse:
+    return HttpResponse(f"Order {number}.")
+
+
+async def async_mistakes(verification: Verification) -> None:
+    await services.astart(79161234567)  # type: ignore[arg-type]
+    await services.astart("+79161234567", "voice_code")  # type: ignore[call-arg]
+    await services.acheck(verification)  # type: ignore[call-arg]
+    services.acheck(verification, "1234").upper()  # type: ignore[attr-defined]
+
+
 def mistakes(verification: Verification) -> None:
     services.start(79161234567)  # type: ignore[arg-type]
     services.start("+79161234567", "voice_code")  # type: ignore[call-arg]

@@ -1,0 +1,1 @@
+"""Bridges to other packages, each an app that a site installs if it uses the package."""

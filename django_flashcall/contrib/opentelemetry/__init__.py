@@ -1,0 +1,1 @@
+"""Metrics for OpenTelemetry and Prometheus, recorded from the signals of the app."""
