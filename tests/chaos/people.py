@@ -127,11 +127,12 @@ class Person(ABC):
                     return token
                 if answer.error_code != "wrong_code":
                     return None  # it has ended; or it succeeded, and the token was lost
-            shown = self.request("GET", f"{id}/").content
-            if shown.get("status", "pending") != "pending":
+            shown = self.show(id)
+            if shown.get("status") not in ("pending", "unavailable", None):
                 return None
-            if shown and shown["call"]["status"] == "queued" and listened < PATIENCE:
-                continue  # a worker has yet to place it
+            is_queued = shown.get("call", {}).get("status") == "queued"
+            if is_queued and listened < PATIENCE:  # a worker has yet to place it
+                continue
             again = self.ask_again(id)
             if again.error_code == "too_many_calls":
                 return None
@@ -144,6 +145,10 @@ class Person(ABC):
         shown = {call.code for call in self.provider.hear(self.number, 0, 0)}
         codes = (f"{n:04d}" for n in self.rng.sample(range(10**4), len(shown) + 1))
         return next(code for code in codes if code not in shown)
+
+    def show(self, id: str) -> Mapping[str, Any]:
+        """Return the state of a verification, or what stands in an error."""
+        return self.request("GET", f"{id}/").content
 
     def ask_again(self, id: str) -> Answer:
         """Ask for another call."""
