@@ -174,6 +174,13 @@ class TestReadOnly:
         assert response.status_code == 503
         assert not client.cookies
 
+    def test_a_known_session_that_cannot_be_saved(self, client, backend, outbox):
+        client.post("/phone/", {"phone": NUMBER})
+        backend(FaultyBackend)
+        response = client.post("/phone/", {"phone": "+79161234568"})
+        write_nothing(False)
+        assert response.status_code == 503
+
     def test_a_session_that_was_deleted_meanwhile(self, client, backend, outbox):
         """Django answers it, as on other pages."""
         client.post("/phone/", {"phone": NUMBER})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -161,9 +160,15 @@ class NotFoundView(Page, TemplateView):
 def save_session(request: HttpRequest) -> None:
     """Save a changed session now. If only the middleware did, an error would be a 500."""
     session = request.session
-    if session.modified and not session.is_empty():
-        with suppress(UpdateError):  # it was deleted meanwhile: the middleware answers that
-            session.save()
+    if not session.modified or session.is_empty():
+        return
+    try:
+        session.save()
+    except UpdateError as error:
+        cause = error.__context__
+        if isinstance(cause, Error) and database_errors.is_temporary(cause):
+            raise cause from cause.__cause__
+        # The session was deleted meanwhile: the middleware finds that too, and answers 400.
 
 
 def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:

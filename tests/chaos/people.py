@@ -177,13 +177,14 @@ class Person(ABC):
         """Send a request and note the answer.
 
         Args:
-            about: what the request changes. If an answer about it was lost, it may be changed
+            about: what the request changes. If an answer about it was lost or 503, it may be changed
                 already, and later answers can say so.
         """
         try:
             answer = self.exchange(method, path, data)
         except requests.RequestException:
             answer = Answer(0, {})
+        if answer.status in (0, 503):
             self.lost |= {about} - {""}
         self.answers[answer.status, answer.error_code] += 1
         is_expected = answer.status == 0 or (answer.status, answer.error_code) in self.expected
