@@ -177,7 +177,7 @@ class Person(ABC):
         """Send a request and note the answer.
 
         Args:
-            about: what the request changes. If an answer about it was lost or 503, it may be changed
+            about: what the request changes. After a lost answer or a 503, it may be changed
                 already, and later answers can say so.
         """
         try:
