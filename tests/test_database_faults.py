@@ -5,15 +5,17 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_flashcall import services, signals
 from django_flashcall.backends import BaseBackend, Receipt, Report
 from django_flashcall.database_errors import ROLLED_BACK, TRIES, is_temporary, reason, transact
-from django_flashcall.exceptions import VerificationNotFound
-from django_flashcall.models import Attempt, Call, CircuitBreaker, Phone, Verification
+from django_flashcall.exceptions import TemporaryFailure, VerificationNotFound
+from django_flashcall.models import Attempt, Call, CallCount, CircuitBreaker, Phone, Verification
 from django_flashcall.verification import breaker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,6 +41,7 @@ def write_nothing(is_on=True):
 @pytest.fixture
 def read_only():
     yield write_nothing
+    connection.close_if_unusable_or_obsolete()
     write_nothing(False)
 
 
@@ -48,6 +51,19 @@ class FaultyBackend(BaseBackend):
     def place_call(self, call):
         write_nothing()
         return Receipt(provider_id="1")
+
+
+class LoggingOutBackend(BaseBackend):
+    """The visitor logs out in another window while we wait for the provider."""
+
+    def place_call(self, call):
+        Session.objects.all().delete()
+        return Receipt(provider_id="1")
+
+
+class RefusingBackend(BaseBackend):
+    def place_call(self, call):
+        raise TemporaryFailure("Overloaded.")
 
 
 class ChoosingBackend(FaultyBackend):
@@ -150,6 +166,27 @@ class TestReadOnly:
             signals.phone_verified.disconnect(fill_the_disk)
         assert response.status_code == 503
         assert "Something went wrong on our side" in response.text
+
+    def test_a_session_that_cannot_be_saved_at_the_end(self, client, backend):
+        backend(FaultyBackend)
+        response = client.post("/phone/", {"phone": NUMBER})
+        write_nothing(False)
+        assert response.status_code == 503
+        assert not client.cookies
+
+    def test_a_known_session_that_cannot_be_saved(self, client, backend, outbox):
+        client.post("/phone/", {"phone": NUMBER})
+        backend(FaultyBackend)
+        response = client.post("/phone/", {"phone": "+79161234568"})
+        write_nothing(False)
+        assert response.status_code == 503
+
+    def test_a_session_that_was_deleted_meanwhile(self, client, backend, outbox):
+        """Django answers it, as on other pages."""
+        client.post("/phone/", {"phone": NUMBER})
+        backend(LoggingOutBackend)
+        response = client.post("/phone/", {"phone": "+79161234568"})
+        assert response.status_code == 400
 
 
 class TestLostResponse:
@@ -258,8 +295,28 @@ if connection.vendor != "sqlite":  # SQLite locks the whole file, and has no dea
 
 if connection.vendor == "postgresql":
 
-    def test_a_connection_that_the_server_closes(api, started, outbox):
-        path = f"/api/verifications/{started['id']}/check/"
+    class InterruptedBackend(BaseBackend):
+        """The server closes our connection while we wait for the provider."""
+
+        error = None
+
+        def place_call(self, call):
+            close_at_the_server()
+            if self.error:
+                raise self.error
+            return Receipt(provider_id="1")
+
+    class InterruptedRefusingBackend(InterruptedBackend):
+        error = TemporaryFailure("Overloaded.")
+
+    class InterruptedChoosingBackend(InterruptedBackend):
+        chooses_code = True
+
+        def place_call(self, call):
+            super().place_call(call)
+            return Receipt(provider_id="1", code="1234")
+
+    def close_at_the_server():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             [pid] = cursor.fetchone()
@@ -267,6 +324,57 @@ if connection.vendor == "postgresql":
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
         other.close()
+
+    class TestRestartWhileWaiting:
+        """The response is stored through a new connection."""
+
+        def test_success(self, client, backend):
+            backend(InterruptedBackend)
+            page = client.post("/phone/", {"phone": NUMBER})
+            assert page.status_code == 302
+            assert Call.objects.get().status == Call.Status.SENT
+
+        def test_rejection(self, api, backend):
+            backend(InterruptedRefusingBackend)
+            response = api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+            assert response.json()["error_code"] == "provider_unavailable"
+            assert Call.objects.get().status == Call.Status.REJECTED
+            assert Phone.objects.get().last_called_at is None
+            assert Verification.objects.get().calls_left == 3
+
+        def test_a_code_that_the_provider_chose(self, api, backend):
+            backend(InterruptedChoosingBackend)
+            started = api.post("/api/verifications/", {"phone": NUMBER}, format="json").json()
+            path = f"/api/verifications/{started['id']}/check/"
+            assert api.post(path, {"code": "1234"}, format="json").status_code == 200
+
+    def test_a_refund_whose_commit_was_not_confirmed(api, backend, monkeypatch):
+        """It is committed, but the connection is lost before we hear it: nothing is given twice."""
+        backend(RefusingBackend)
+        commit, lost = connection._commit, []
+
+        def lose_the_confirmation():
+            commit()
+            other = connection.copy()
+            with other.cursor() as cursor:
+                cursor.execute(f"SELECT status FROM {Call._meta.db_table}")
+                status = cursor.fetchone()
+            other.close()
+            if status == ("rejected",) and not lost:
+                lost.append(True)
+                connection.connection.close()
+                raise OperationalError
+
+        monkeypatch.setattr(connection, "_commit", lose_the_confirmation)
+        api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        assert lost
+        assert Call.objects.get().status == Call.Status.REJECTED
+        assert Verification.objects.get().calls_left == 3
+        assert CallCount.objects.aggregate(Sum("calls"))["calls__sum"] == 0
+
+    def test_a_connection_that_the_server_closes(api, started, outbox):
+        path = f"/api/verifications/{started['id']}/check/"
+        close_at_the_server()
         response = api.post(path, {"code": outbox[0].code}, format="json")
         assert response.status_code == 503
         assert response.json()["error_code"] == "unavailable"

@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from django_flashcall.contrib.opentelemetry import instruments
 
 from . import documents
+from .processes import wait_until
 from .test_checks import WAITING
 from .web_server import PROCESSES, gunicorn
-from .workers import wait_until
 
 pytestmark = pytest.mark.django_db  # none of it is used: the server has its own
 

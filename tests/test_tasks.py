@@ -30,8 +30,9 @@ from django_flashcall.models import (
 from django_flashcall.simulator import Account, Answer, Manner
 from django_flashcall.verification import codes, dispatch
 
+from .processes import wait_until
 from .test_breaker import ANSWERS, ASKED, ScriptedBackend
-from .workers import redis, wait_until, worker, write_celery_site
+from .workers import NOBODY_LISTENS, redis, worker, write_celery_site
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +62,7 @@ def scripted(configure):
 def queue(request, settings, tmp_path, unused_tcp_port, configure):
     """The task backend that a test asks for, and the folder of its worker."""
     kind = request.param
-    settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"  # nobody listens
+    settings.CELERY_BROKER_URL = NOBODY_LISTENS
     configure(TASK_BACKEND=kind)
     if kind == "default":
         yield kind, tmp_path

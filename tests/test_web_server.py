@@ -17,9 +17,9 @@ from django_flashcall.conf import conf
 from django_flashcall.exceptions import ProviderUnavailable
 
 from . import raw_server
+from .processes import wait_until
 from .test_checks import WAITING
 from .web_server import PROCESSES, gunicorn, patient
-from .workers import wait_until
 
 pytestmark = pytest.mark.django_db  # none of it is used: the server has its own
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from django.db import connection
 from django.utils import translation
 
 from django_flashcall.backends import BaseBackend, CallRequest, Receipt
 
-from .documents import ROOT
-from .workers import wait_until
+from .processes import (
+    database_of_the_test,
+    environment_of,
+    free_port,
+    listens,
+    log_on_failure,
+    wait_until,
+)
 
 PROCESSES = 2
 THREADS = 8
@@ -39,7 +41,6 @@ UVICORN = (
     "--factory",
     "django.core.asgi:get_asgi_application",
 )
-DATABASE = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
 
 
 class PatientBackend(BaseBackend):
@@ -60,19 +61,6 @@ def patient(url: str) -> dict[str, Any]:
     path = f"{PatientBackend.__module__}.{PatientBackend.__name__}"
     backend = {"BACKEND": path, "OPTIONS": {"url": url}}
     return {"BACKENDS": {"default": backend}, "CHANNELS": {"flash_call": ["default"]}}
-
-
-def environment_of(
-    database: dict[str, Any], flashcall: dict[str, Any], **settings: Any
-) -> dict[str, str]:
-    """Return the environment of a process of the site."""
-    given = {"DATABASES": {"default": database}, "FLASHCALL": flashcall, **settings}
-    return {
-        **os.environ,
-        "FLASHCALL_SITE": json.dumps(given, default=str),
-        "DJANGO_SETTINGS_MODULE": "tests.site_settings",
-        "PYTHONPATH": str(ROOT),
-    }
 
 
 def gunicorn(
@@ -123,32 +111,22 @@ def serve_from_the_tests_database(
     server: tuple[str, ...], folder: Path, flashcall: dict[str, Any], **settings: Any
 ) -> contextlib.AbstractContextManager[int]:
     """Serve a site on the database of the test, which then sees its rows; see `serve`."""
-    database = {key: connection.settings_dict[key] for key in DATABASE}
-    return _run(server, folder, environment_of(database, flashcall, **settings))
+    environment = environment_of(database_of_the_test(), flashcall, **settings)
+    return _run(server, folder, environment)
 
 
 @contextlib.contextmanager
 def _run(server: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Iterator[int]:
     """Run a web server and return its port; a failed test shows its log."""
     log = folder / f"{server[0]}.log"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", *(option.format(port=port) for option in server)]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        wait_until(lambda: listens(port), f"{server[0]} did not start")
-        yield port
-    except AssertionError as error:
-        error.add_note(log.read_text()[-5000:])
-        raise
+        with log_on_failure(log):
+            wait_until(lambda: listens(port), f"{server[0]} did not start")
+            yield port
     finally:
         process.terminate()
         process.wait()
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        return True
-    return False

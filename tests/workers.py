@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 
 from . import documents
+from .processes import database_of_the_test, environment_of, log_on_failure, wait_until
 
+NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 HOW_TO = documents.DOCS / "how-to" / "workers.md"
 COMMANDS = {
     "default": ["django", "db_worker", "--interval", "0.05", "--no-startup-delay"],
@@ -36,35 +35,50 @@ def write_celery_site(folder: Path) -> None:
             (folder / block.caption).write_text(block.text)
 
 
+def settings_of_queues(url: str = NOBODY_LISTENS) -> dict[str, Any]:
+    """Return the settings of the queues that need Redis."""
+    return {
+        "CELERY_BROKER_URL": url,
+        "CELERY_TASK_DEFAULT_QUEUE": "default",
+        "RQ_QUEUES": {"default": {"URL": url}},
+    }
+
+
+def start_worker(kind: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a worker and return its process; nobody restarts it.
+
+    Args:
+        kind: a key of `COMMANDS`.
+        environment: the result of `environment_of`.
+        log: the file for its output.
+    """
+    command = [sys.executable, "-m", *COMMANDS[kind]]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
 @contextlib.contextmanager
 def worker(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker with the settings of the test. A failure shows what it printed and did last."""
-    given = {
-        "kind": kind,
-        "database": connection.settings_dict["NAME"],
-        "flashcall": settings.FLASHCALL,
-        "redis": settings.CELERY_BROKER_URL,
-    }
-    environment = {
-        **os.environ,
-        "FLASHCALL_WORKER": json.dumps(given),
-        "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
-        "PYTHONFAULTHANDLER": "1",
-        "PYTHONPATH": os.pathsep.join([str(documents.ROOT), str(folder)]),
-    }
-    output = folder / f"{kind}.log"
-    with output.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *COMMANDS[kind]], env=environment, stdout=log, stderr=log
-        )
+    given = settings_of_queues(settings.CELERY_BROKER_URL)
+    if kind == "celery":
+        given["TASKS"] = {
+            **settings.TASKS,
+            "celery": {"BACKEND": "mysite.celery_tasks.CeleryTasks"},
+        }
+    environment = environment_of(database_of_the_test(), settings.FLASHCALL, **given)
+    environment["PYTHONPATH"] += os.pathsep + str(folder)
+    log = folder / f"{kind}.log"
+    process = start_worker(kind, environment, log)
     try:
-        yield process
-    except AssertionError as error:
-        error.add_note(f"The worker ended with {process.poll()}.")
-        process.send_signal(signal.SIGABRT)
-        process.wait()
-        error.add_note(output.read_text()[-5000:])
-        raise
+        with log_on_failure(log):
+            try:
+                yield process
+            except AssertionError as error:
+                error.add_note(f"The worker ended with {process.poll()}.")
+                process.send_signal(signal.SIGABRT)  # prints the stack
+                process.wait()
+                raise
     finally:
         process.kill()
         process.wait()
@@ -93,11 +107,3 @@ def answers(client: Any) -> bool:
     with contextlib.suppress(OSError, Exception):
         return bool(client.ping())
     return False
-
-
-def wait_until(done: Callable[[], Any], message: str, seconds: float = 60) -> None:
-    """Ask again and again, for as long as a busy machine may need."""
-    until = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < until, message
-        time.sleep(0.05)

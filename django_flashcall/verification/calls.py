@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from .. import signals
 from ..backends import CallRequest, Receipt, get_backend
-from ..database_errors import describe, transact
+from ..database_errors import after_waiting, describe, transact
 from ..exceptions import (
     DuplicateCall,
     DuplicateRejected,
@@ -165,7 +165,8 @@ def _save_chosen_code(call: Call, code: Secret) -> ProviderError | None:
         if pending.update(state=Verification.State.PENDING):
             Call.objects.filter(pk=call.pk).update(code_digest=digest)
 
-    transact(save, router.db_for_write(Call))
+    using = router.db_for_write(Call)
+    after_waiting(lambda: transact(save, using), using)
     return None
 
 
@@ -237,21 +238,28 @@ def _save_response(
     for name, value in values.items():
         setattr(call, name, value)
     values["answered_at"] = call.answered_at
-    try:
+
+    def write() -> None:
         if refund is None:
             _write_response(call, status, values)
         else:
             _write_refused(call, status, values, refund)
+
+    try:
+        after_waiting(write, router.db_for_write(Call))
     except (Error, Call.DoesNotExist) as error:
         # The row says that the call may have been placed, so the visitor can continue.
         _log_lost(call, "response", error)
 
 
-def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> None:
+def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> bool:
+    """Store a response; return False if a report, or the same response, was stored before."""
     # Usually no report came first, and one statement is enough.
-    if not _ANSWER.execute(status, pk=call.pk, **values):
-        Call.objects.filter(pk=call.pk).update(**values)
-        call.refresh_from_db(fields=["status"])
+    if _ANSWER.execute(status, pk=call.pk, **values):
+        return True
+    Call.objects.filter(pk=call.pk).update(**values)
+    call.refresh_from_db(fields=["status"])
+    return False
 
 
 def _write_refused(
@@ -260,11 +268,13 @@ def _write_refused(
     """Store a response that says that the call was not placed, and give the call back."""
     verification = call.verification
 
-    def write() -> bool:
-        _write_response(call, status, values)
-        return _refund(call, reservation)
+    def write() -> bool | None:
+        return _refund(call, reservation) if _write_response(call, status, values) else None
 
     is_failed = transact(write, router.db_for_write(Call))
+    if is_failed is None:
+        verification.refresh_from_db(fields=["calls_left", "state"])
+        return
     verification.calls_left += 1
     if is_failed:
         verification.state = Verification.State.FAILED

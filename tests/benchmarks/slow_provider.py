@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +26,9 @@ from typing import Any
 import requests
 
 from tests import databases, raw_server
-from tests.web_server import PROCESSES, THREADS, environment_of, gunicorn
+from tests.processes import environment_of
+from tests.web_server import PROCESSES, THREADS, gunicorn
+from tests.workers import start_worker
 
 BACKEND = "django_flashcall.backends.flashingcall.FlashingCallBackend"
 STARTING = 40
@@ -104,11 +104,9 @@ def never_responding(folder: Path, database: dict[str, Any]) -> None:
 def workers(folder: Path, database: dict[str, Any], flashcall: dict[str, Any]) -> Iterator[None]:
     """Run as many workers as web processes."""
     environment = environment_of(database, flashcall)
-    command = [sys.executable, "-m", "django", "db_worker", "--interval", "0.1", "--worker-id"]
-    with (folder / "worker.log").open("ab") as log, contextlib.ExitStack() as stack:
-        for number in range(PROCESSES):
-            named = [*command, f"{number}-{flashcall['CODE_TTL']}", "--no-startup-delay"]
-            worker = subprocess.Popen(named, env=environment, stdout=log, stderr=log)
+    with contextlib.ExitStack() as stack:
+        for _ in range(PROCESSES):
+            worker = start_worker("default", environment, folder / "worker.log")
             stack.callback(worker.wait)
             stack.callback(worker.kill)
         yield
