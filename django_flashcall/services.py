@@ -61,9 +61,11 @@ __all__ = [
     "acheck",
     "aconfirm_call",
     "afind",
+    "alog_in",
     "aphone_of",
     "aplace_call",
     "aredeem",
+    "aremove_phone",
     "aresend",
     "astart",
     "cancel",
@@ -315,6 +317,8 @@ aplace_call = asynchronous(place_call, waits=True)
 aconfirm_call = asynchronous(confirm_call)
 afind = asynchronous(find)
 aphone_of = asynchronous(phone_of)
+alog_in = asynchronous(log_in)
+aremove_phone = asynchronous(remove_phone)
 
 
 # Helpers, in the order of use.
