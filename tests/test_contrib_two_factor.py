@@ -132,6 +132,8 @@ class TestLogin:
         assert (call.phone, len(call.code)) == (NUMBER, 6)
         page = enter_token(client, wrong(call.code))
         assert "Invalid token" in page.errors[0]
+        assert HINT in page.text
+        assert "We're calling" not in page.text
         assert not is_in(client)
         assert enter_token(client, call.code) == "/account/two_factor/"
         assert is_in(client)
@@ -180,6 +182,11 @@ class TestLogin:
             assert enter_token(client, first.code) == "/account/two_factor/"
         states = Verification.objects.values_list("state", flat=True)
         assert sorted(states) == ["pending", "redeemed"]
+
+    def test_the_throttle_of_the_package_allows_no_call(self, client, phone, outbox):
+        phone.throttle_increment()
+        assert "We're calling" not in enter_password(client).text
+        assert not outbox
 
     def test_a_duplicate_for_the_provider(self, client, phone, scripted):
         ANSWERS[:] = [DuplicateRejected("10")]

@@ -145,8 +145,8 @@ def test_every_setting_that_is_named_exists():
     named = set(re.findall(r"[`\"]([A-Z][A-Z_]{3,})[`\"]", text()))
     ours = set(FlashcallSettings.all())
     djangos = set(dir(django.conf.global_settings)) | set(rest_framework.settings.DEFAULTS)
-    others_prefixes = ("RECAPTCHA_", "FLASHCALL_", "OTEL_", "TWO_FACTOR_")
-    others = {name for name in named if name.startswith(others_prefixes)}
+    prefixes = ("RECAPTCHA_", "FLASHCALL_", "OTEL_", "TWO_FACTOR_")
+    others = {name for name in named if name.startswith(prefixes)}
     assert named - ours - djangos - others - {"ATOMIC_REQUESTS"} <= WORDS_IN_CAPITALS
 
 

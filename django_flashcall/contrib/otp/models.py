@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connections, models, router, transaction
+from django.db import connections, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -91,20 +91,20 @@ class CallDevice(Device):
         Raises:
             FlashcallError: there was no call; outside of transactions only.
         """
-        database = router.db_for_write(Verification)
-        blocks = _transactions(database)
-        if blocks > 1:
-            logger.error(
-                "%s cannot call inside a transaction. If ATOMIC_REQUESTS is set, decorate the "
-                "login view with django_flashcall.decorators.non_atomic.",
-                type(self).__name__,
-            )
-            raise ProviderUnavailable
-        if blocks:
-            transaction.on_commit(self._call_after_commit, using=database)
-        else:
-            self._call()
-        return self._announcement()
+        message = self._announcement()
+        match _open_transactions():
+            case []:
+                self._call()
+            case [database]:
+                transaction.on_commit(self._call_after_commit, using=database)
+            case _:
+                logger.error(
+                    "%s cannot call inside a transaction. If ATOMIC_REQUESTS is set, decorate the "
+                    "login view with django_flashcall.decorators.non_atomic.",
+                    type(self).__name__,
+                )
+                raise ProviderUnavailable
+        return message
 
     def verify_is_allowed(self) -> tuple[bool, dict[str, Any] | None]:
         """Return whether a code can be checked now, and if not, why: see `Device`."""
@@ -177,7 +177,16 @@ class CallDevice(Device):
         return text % {"number": self.masked, "length": purpose.code_length}
 
 
-def _transactions(database: str) -> int:
-    """Return how many transactions are open inside each other, without those of Django's tests."""
-    blocks: Any = connections[database].atomic_blocks
-    return sum(not block._from_testcase for block in blocks)
+def _open_transactions() -> list[str]:
+    """Return the databases of the open transactions, outermost first, except for Django's tests."""
+    return [
+        connection.alias
+        for connection in connections.all(initialized_only=True)
+        for block in _blocks(connection)
+        if not block._from_testcase
+    ]
+
+
+def _blocks(connection: Any) -> list[Any]:
+    blocks: list[Any] = connection.atomic_blocks
+    return blocks

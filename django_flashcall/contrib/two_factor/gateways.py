@@ -55,6 +55,7 @@ class FlashCall:
             visit.error = error
         else:
             if visit is not None:
+                visit.is_called = True
                 visit.request.session[SESSION_KEY] = str(placed.verification.pk)
 
 

@@ -35,7 +35,9 @@ class FlashCallMethod(PhoneCallMethod):
         visit = visits.current()
         if visit is not None and visit.error is not None:
             return ""  # the form shows the error
-        return _("We're calling you. %(hint)s") % {"hint": hint()}
+        if visit is not None and visit.is_called:
+            return _("We're calling you. %(hint)s") % {"hint": hint()}
+        return hint()  # after a wrong code; or the package's throttle allowed no call
 
 
 def register() -> None:

@@ -14,9 +14,10 @@ from ...exceptions import FlashcallError
 
 @dataclass
 class Visit:
-    """A request, and the error of a call that was requested in it."""
+    """A request, and the result of the call that was requested in it."""
 
     request: HttpRequest
+    is_called: bool = False
     error: FlashcallError | None = None
 
 
