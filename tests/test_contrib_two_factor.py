@@ -10,6 +10,7 @@ from django.contrib.auth import get_user
 from django.db import connection
 from django.http import HttpRequest
 from django.test import AsyncClient, Client, RequestFactory
+from two_factor.plugins.phonenumber.method import PhoneCallMethod
 from two_factor.plugins.phonenumber.models import PhoneDevice
 from two_factor.plugins.registry import registry
 
@@ -428,13 +429,15 @@ class OwnGateway(FlashCall):
     """A site's own, made of ours."""
 
 
-def test_words_of_a_site_with_another_gateway(settings):
-    ours = registry.get_method("call")
-    assert type(ours) is methods.FlashCallMethod
-    settings.TWO_FACTOR_CALL_GATEWAY = "two_factor.gateways.fake.Fake"
-    try:
-        registry.unregister("call")
-        methods.register()
-        assert [method for method in registry.get_methods() if method.code == "call"] == []
-    finally:
-        registry.register(ours)
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (f"{__name__}.OwnGateway", methods.FlashCallMethod),
+        ("two_factor.gateways.fake.Fake", PhoneCallMethod),
+    ],
+)
+def test_whose_words_are_used(settings, path, words):
+    settings.TWO_FACTOR_CALL_GATEWAY = path
+    assert type(registry.get_method("call")) is words
+    settings.TWO_FACTOR_CALL_GATEWAY = None
+    assert "call" not in [method.code for method in registry.get_methods()]

@@ -1,5 +1,6 @@
 from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.translation import gettext_lazy as _
 
 __all__ = ["FlashcallTwoFactorConfig"]
@@ -25,3 +26,4 @@ class FlashcallTwoFactorConfig(AppConfig):
         from .methods import register
 
         register()
+        setting_changed.connect(register)  # only tests send it
