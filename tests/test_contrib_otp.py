@@ -149,8 +149,9 @@ class TestAdminLogin:
 
     def test_a_code_of_the_old_number_after_a_change(self, client, device, outbox):
         challenge(client, device)
-        device.number = "+79161234568"
-        device.save()
+        changed = device_again(device)
+        changed.number = "+79161234568"
+        changed.save()
         assert "Invalid token" in log_in(client, device, otp_token=outbox[0].code)
 
     def test_a_verification_that_was_deleted(self, client, device, outbox):
