@@ -292,6 +292,7 @@ class TestSetup:
         page = set_up(client, number)
         assert page.errors == [error]
         assert "We've encountered an issue" in page.text
+        assert HINT not in page.text
         assert not outbox
 
     def test_many_numbers_from_one_account(self, client, ann, outbox, configure):

@@ -10,5 +10,10 @@ from .settings import FLASHCALL, INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS += ["django_otp", "django_flashcall.contrib.otp"]
 MIDDLEWARE += ["django_otp.middleware.OTPMiddleware"]
-FLASHCALL["PURPOSES"] = {**FLASHCALL["PURPOSES"], "otp": {"CODE_LENGTH": 6}}
+FLASHCALL["PURPOSES"] = {
+    "signup": {},
+    "change": {},
+    "login": {"CODE_LENGTH": 6},
+    "otp": {"CODE_LENGTH": 6},
+}
 ROOT_URLCONF = "example.urls_otp"

@@ -6,7 +6,7 @@ from .urls import urlpatterns
 
 urlpatterns = [
     path("", include(two_factor_urls)),
-    # A login without the second factor would make it useless.
+    # Logins without the second factor would make it useless.
     path("login/", RedirectView.as_view(pattern_name="two_factor:login", query_string=True)),
     *urlpatterns,
 ]

@@ -24,7 +24,7 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
     return [
         Error(
             "FLASHCALL: django_flashcall.contrib.otp is installed, but PURPOSES has no 'otp'.",
-            hint='Add "otp": {"CODE_LENGTH": 6} to PURPOSES.',
+            hint='Add "otp": {"CODE_LENGTH": 6} to PURPOSES, and keep the purposes that you use.',
             id="django_flashcall.E101",
         )
     ]

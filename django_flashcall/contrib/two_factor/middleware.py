@@ -58,11 +58,12 @@ class FlashcallTwoFactorMiddleware:
         device = getattr(form, "device", None) or getattr(form, "initial_device", None)
         if not (isinstance(device, PhoneDevice) and device.method == "call" and is_ours()):
             return response
-        if "token" in form.fields:  # at setup: login has other words above the form
-            form["token"].help_text = hint()
         # The package forgets this after a wrong code, and then says that the call failed.
         context.setdefault("challenge_succeeded", True)
-        if visit is not None and visit.error is not None:
+        if visit is None or visit.error is None:
+            if "token" in form.fields:  # at setup: login has other words above the form
+                form["token"].help_text = hint()
+        else:
             form.cleaned_data = getattr(form, "cleaned_data", {})  # `add_error` needs it
             form.add_error(None, str(visit.error))
             context["challenge_succeeded"] = False
