@@ -6,8 +6,9 @@ import re
 
 import pytest
 import time_machine
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user
-from django.db import connection
+from django.db import connection, connections
 from django.http import HttpRequest
 from django.test import AsyncClient, Client, RequestFactory
 from two_factor.plugins.phonenumber.method import PhoneCallMethod
@@ -376,7 +377,10 @@ def test_asynchronously(phone, outbox):
         client = AsyncClient()
         fields = {"auth-username": "ann", "auth-password": "secret"}
         fields["login_view-current_step"] = "auth"
-        return [await client.post(LOGIN, fields) for _ in range(2)]
+        try:
+            return [await client.post(LOGIN, fields) for _ in range(2)]
+        finally:
+            await sync_to_async(connections.close_all)()  # of the thread of the views
 
     first, second = map(Page, asyncio.run(log_in()))
     assert first.errors == []
