@@ -169,6 +169,7 @@ class TestLogin:
             page.errors[0],
         )
         assert "We're calling you" not in page.text
+        assert HINT not in page.text
         assert len(outbox) == 1
         assert enter_token(client, outbox[0].code) == "/account/two_factor/"
         assert Verification.objects.get().status == "redeemed"
@@ -214,6 +215,15 @@ class TestLogin:
         assert enter_token(client, outbox[1].code) == "/account/two_factor/"
         verified = Verification.objects.exclude(verified_at=None).get()
         assert verified.phone.number == BACKUP
+
+    def test_the_call_of_another_browser_is_not_confirmed(self, phone, outbox, configure):
+        configure(COOLDOWN=0)
+        here, elsewhere = Client(), Client()
+        enter_password(here)
+        enter_password(elsewhere)
+        assert enter_token(here, outbox[0].code) == "/account/two_factor/"
+        states = Verification.objects.order_by("created_at").values_list("state", flat=True)
+        assert list(states) == ["redeemed", "pending"]
 
     def test_a_remembered_browser_confirms_no_call(self, client, phone, outbox, settings):
         settings.TWO_FACTOR_REMEMBER_COOKIE_AGE = 3600
