@@ -707,7 +707,11 @@ class Refusal(models.Model):
 
 
 class GuardDecision(models.Model):
-    """A decision of the fraud guard about a range, address, country or operator on one day."""
+    """What the fraud guard does about a range, address, country or operator, and what people say.
+
+    A range or an address that looks abused is narrowed: a trickle of calls passes, see
+    `django_flashcall.protection.evidence`. Only a person can close it.
+    """
 
     class Scope(models.TextChoices):
         PREFIX = "prefix", _("range of numbers")
@@ -715,36 +719,75 @@ class GuardDecision(models.Model):
         COUNTRY = "country", _("country")
         OPERATOR = "operator", _("operator")
 
+    class Mode(models.TextChoices):
+        """Who decides: the guard, or a person who opened, closed or watches it."""
+
+        AUTO = "auto", _("the guard decides")
+        OPEN = "open", _("open")
+        CLOSED = "closed", _("closed")
+        WATCH = "watch", _("only watched")
+
+    QUIET = timedelta(days=2)
+    """It stays narrowed until nothing suspicious was asked for so long, and the evidence faded."""
+
     scope = models.CharField(_("scope"), max_length=16, choices=Scope.choices)
     value = models.CharField(_("value"), max_length=43)
-    day = models.DateField(_("day"))
-    denied = models.BooleanField(_("refused"))
-    unverified = models.PositiveIntegerField(_("calls not verified"))
-    honest = models.PositiveIntegerField(_("verified numbers"))
-    allowed = models.PositiveIntegerField(_("expected calls not verified"))
-    count = models.PositiveIntegerField(_("times applied"), default=1)
-    created_at = models.DateTimeField(_("decided"), default=timezone.now, db_index=True)
-    overruled_at = models.DateTimeField(_("overruled"), null=True, blank=True)
-    overruled_by = models.ForeignKey(
+    mode = models.CharField(_("who decides"), max_length=8, choices=Mode.choices, default=Mode.AUTO)
+    denied = models.BooleanField(_("narrowed"))
+    unverified = models.FloatField(_("calls not verified"))
+    honest = models.FloatField(_("verified numbers"))
+    allowed = models.FloatField(_("expected calls not verified"))
+    count = models.PositiveIntegerField(_("refused"), default=0)
+    passed = models.PositiveIntegerField(_("passed"), default=0)
+    created_at = models.DateTimeField(_("since"), default=timezone.now, db_index=True)
+    last_at = models.DateTimeField(_("last applied"), default=timezone.now, db_index=True)
+    # The last call of each trickle; a conditional update takes the next one.
+    passed_at = models.DateTimeField(null=True, editable=False)
+    returned_at = models.DateTimeField(null=True, editable=False)
+    told_on = models.DateField(null=True, editable=False)
+    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
+    decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         null=True,
         blank=True,
         related_name="+",
-        verbose_name=_("overruled by"),
+        verbose_name=_("decided by"),
     )
 
     class Meta:
         verbose_name = _("fraud guard decision")
         verbose_name_plural = _("fraud guard decisions")
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["scope", "value", "day"], name="flashcall_decision_once"
-            ),
+            models.UniqueConstraint(fields=["scope", "value"], name="flashcall_decision_once"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_scope_display()} {self.value} {self.day}"
+        return f"{self.get_scope_display()} {self.value}"
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return True if nothing suspicious was asked for a while."""
+        return self.last_at <= timezone.now() - self.QUIET
+
+
+class GuardRequest(models.Model):
+    """A request that the fraud guard refused, so that it is recognised when it comes back.
+
+    It does not contain the number. The row is deleted when it passes.
+    """
+
+    key = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(max_length=16, editable=False)
+    asked_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["prefix", "asked_at"], name="flashcall_guard_asked"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix} {self.asked_at:%Y-%m-%d %H:%M:%S}"
 
 
 def _newest(

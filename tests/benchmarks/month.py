@@ -388,7 +388,13 @@ def simulate(size: Size, guard: str, seed: int, progress: Any = None) -> dict[st
     from django_flashcall import models
     from django_flashcall.backends.locmem import outbox
 
-    for model in (models.GuardDecision, models.Refusal, models.CallCount, models.Phone):
+    for model in (
+        models.GuardDecision,
+        models.GuardRequest,
+        models.Refusal,
+        models.CallCount,
+        models.Phone,
+    ):
         model.objects.all().delete()
     get_user_model().objects.all().delete()
     logging.getLogger("django_flashcall").setLevel(logging.CRITICAL)
