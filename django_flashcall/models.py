@@ -70,6 +70,9 @@ class Phone(models.Model):
     last_called_at = models.DateTimeField(_("last called"), null=True, blank=True)
     failures = models.PositiveIntegerField(_("wrong codes in a row"), default=0)
     waits_until = models.DateTimeField(_("locked until"), null=True, blank=True)
+    # The same for its logged-in owner and for devices that verified it before.
+    known_failures = models.PositiveIntegerField(default=0, editable=False)
+    known_waits_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_index=True)
 
     class Meta:
@@ -100,18 +103,31 @@ class Phone(models.Model):
         """The number with only its country code and last digits."""
         return phones.mask(self.number)
 
-    @property
-    def free_at(self) -> datetime | None:
-        """When its cooldown and lock end, possibly in the past; None if there are none."""
+    def locked_until(self, *, is_known: bool) -> datetime | None:
+        """Return when its lock after wrong codes ends, possibly in the past; None without one.
+
+        Args:
+            is_known: the lock of its owner and of devices that verified it, not that of strangers.
+        """
+        return self.known_waits_until if is_known else self.waits_until
+
+    def free_at(self, *, is_known: bool = False) -> datetime | None:
+        """Return when its cooldown and lock end, possibly in the past; None without either."""
         cooldown = timedelta(seconds=conf.COOLDOWN)
         cooled = self.last_called_at and self.last_called_at + cooldown
         if cooled and cooled - cooldown > timezone.now() + cooldown:
             cooled = None  # the clock was set back since
-        return max(filter(None, (cooled, self.waits_until)), default=None)
+        return max(filter(None, (cooled, self.locked_until(is_known=is_known))), default=None)
 
-    def mark_verified(self, now: datetime) -> None:
-        """Store that it was verified, and clear its wrong codes and its lock."""
-        _VERIFY_PHONE.execute(pk=self.pk, now=now)
+    def mark_verified(self, now: datetime, *, is_known: bool = False) -> None:
+        """Store that it was verified, and clear its wrong codes and its lock.
+
+        Args:
+            now: the time.
+            is_known: clear those of its owner and known devices, not those of strangers: their lock
+                limits their guesses.
+        """
+        _VERIFY_PHONE.execute(is_known, pk=self.pk, now=now)
 
 
 class Verification(models.Model):
@@ -156,6 +172,7 @@ class Verification(models.Model):
         verbose_name=_("started by"),
     )
     session = models.CharField(max_length=64, blank=True, editable=False)
+    is_known = models.BooleanField(_("known device"), default=False)
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     created_at = models.DateTimeField(_("started"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
@@ -256,7 +273,8 @@ class Verification(models.Model):
         if not (self.is_pending and self.calls_left):
             return None
         called_at = min(self.newest_call.created_at, timezone.now())
-        return max(filter(None, (self.phone.free_at, called_at)))
+        free_at = self.phone.free_at(is_known=self.is_known)
+        return max(filter(None, (free_at, called_at)))
 
 
 class Call(models.Model):
@@ -314,6 +332,7 @@ class Call(models.Model):
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
     is_test = models.BooleanField(_("test number"), default=False)
+    is_known = models.BooleanField(_("known device"), default=False)
     progress = models.PositiveSmallIntegerField(
         choices=Progress.choices, default=Progress.UNVERIFIED, editable=False
     )
@@ -821,11 +840,11 @@ _NEWEST = Prepared(Call, _newest)
 _MOMENT: models.DateTimeField[Any, Any] = models.DateTimeField()
 _VERIFY_PHONE = PreparedUpdate(
     Phone,
-    lambda *, pk, now: (
+    lambda is_known, *, pk, now: (
         Phone.objects.filter(pk=pk),
         {
-            "failures": 0,
-            "waits_until": None,
+            "known_failures" if is_known else "failures": 0,
+            "known_waits_until" if is_known else "waits_until": None,
             # Only an owner renews it, by redeeming the token; see `owners.set_owner`.
             "verified_at": models.Case(
                 models.When(owner=None, then=models.Value(now, output_field=_MOMENT)),

@@ -41,11 +41,13 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Refusal, Verification
+from .models import Attempt, Call, Phone, Refusal, Verification
 from .prepared import PreparedUpdate
 from .privacy.retention import forget, prune
-from .protection import fraud_guard, limits, refusals, rules, visitors
+from .protection import devices, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
+from .protection.devices import issue as issue_device
+from .protection.devices import marks_of as device_of
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import breaker, calls, codes, dispatch, in_flight, tokens
@@ -71,9 +73,11 @@ __all__ = [
     "client_ip",
     "confirm_call",
     "create_user",
+    "device_of",
     "find",
     "forget",
     "has_verified_phone",
+    "issue_device",
     "log_in",
     "phone_of",
     "place_call",
@@ -110,6 +114,7 @@ def start(
     user: Person = None,
     session: str | None = None,
     ip: str | None = None,
+    device: str | None = None,
 ) -> Verification:
     """Call a number with a new code and return its verification.
 
@@ -120,6 +125,8 @@ def start(
         user: the visitor, if logged in; then only this user can continue.
         session: a random value from the visitor's session; then only this session can continue.
         ip: the visitor's IP address, for the limits.
+        device: what `device_of` returns for the request: a visitor who verified the number before
+            has calls and attempts of their own.
 
     Returns:
         the verification; its `newest_call` is the call. An unknown outcome is not an error: the
@@ -133,7 +140,13 @@ def start(
     """
     number = phones.parse(phone)
     call, _code = _start(
-        number, _purpose(purpose), channel=channel, user=user, session=session, ip=ip
+        number,
+        _purpose(purpose),
+        channel=channel,
+        user=user,
+        session=session,
+        ip=ip,
+        device=device,
     )
     return call.verification
 
@@ -163,7 +176,7 @@ def resend(
     config = _purpose(verification.purpose)
     number = verification.phone.number
     now = timezone.now()
-    source = visitors.source(ip)
+    source = _source(verification, ip)
     with _count_errors(number, source, now):
         found = _look_up(number)
         channel = _choose_channel(channel or verification.channel, config, found.stopped)
@@ -172,7 +185,7 @@ def resend(
         # A call can fail: the person who may have passed gets a second one.
         is_first = verification.calls_left >= config.max_calls - 1
         if number not in conf.TEST_NUMBERS and not is_first:
-            passage = fraud_guard.check(verification.phone, source, now, verification.user)
+            passage = fraud_guard.check(verification.phone, source, now)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
@@ -219,7 +232,7 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
     now = timezone.now()
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
-    source = visitors.source(ip)
+    source = _source(verification, ip)
 
     def evaluate() -> bool | None:
         spent = _SPEND_ATTEMPT.execute(pk=verification.pk, now=now)
@@ -333,6 +346,7 @@ def _start(
     user: Person,
     session: str | None,
     ip: str | None,
+    device: str | None = None,
     code: Secret | None = None,
     returns_code: bool = False,
 ) -> tuple[Call, Secret]:
@@ -341,7 +355,7 @@ def _start(
     Args:
         number: the number in E.164 format.
         purpose: the settings of the verification.
-        channel, user, session, ip: see `start`.
+        channel, user, session, ip, device: see `start`.
         code: the code to call with; None for a new one.
         returns_code: the code must be known when this returns. It is empty if it is not.
     """
@@ -353,6 +367,8 @@ def _start(
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
         found = _look_up(number)
+        if _is_owner(found.phone, account) or devices.is_known(number, device):
+            source = source._replace(is_known=True)
         channel = _choose_channel(channel, purpose, found.stopped)
         if code is None and test_code is not None and len(test_code) < purpose.code_length:
             raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)  # the system checks report it
@@ -361,7 +377,7 @@ def _start(
             plan = _fix_code(plan, code or test_code, channel, purpose)
         passage = None
         if test_code is None:
-            passage = fraud_guard.check(found.phone, source, now, account)
+            passage = fraud_guard.check(found.phone, source, now)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
@@ -381,6 +397,7 @@ def _start(
                 user=account,
                 # If the account is deleted, nobody can continue without this value.
                 session=session or (secrets.token_urlsafe(16) if account else ""),
+                is_known=source.is_known,
                 ip=ip,
                 created_at=now,
                 expires_at=now + timedelta(seconds=purpose.code_ttl),
@@ -394,6 +411,15 @@ def _start(
         signals.verification_started.send_robust(Verification, verification=call.verification)
         code = _place(call, code, reservation, plan)
     return call.verification.newest_call, code
+
+
+def _is_owner(phone: Phone, account: tokens.Account) -> bool:
+    """Return True if a number belongs to the logged-in user."""
+    return account is not None and phone.pk is not None and phone.owner_id == account.pk
+
+
+def _source(verification: Verification, ip: str | None) -> Source:
+    return visitors.source(ip)._replace(is_known=verification.is_known)
 
 
 def _database() -> str:
@@ -539,7 +565,8 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     fresh, phone = call.verification, call.verification.phone
     # These errors roll the transaction back: the code was not checked, so no attempt is spent.
     limits.check_failures(call, source, now)
-    waits = phone.waits_until is not None and phone.waits_until > now
+    until = phone.locked_until(is_known=source.is_known)
+    waits = until is not None and until > now
     has_failed = fresh.attempts_left + 1 < fresh.max_attempts
     if waits and has_failed:
         # The first attempt is still allowed, so that strangers' guesses do not lock the owner out.
@@ -561,7 +588,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     if right:
         _VERIFY.execute(pk=verification.pk, now=now)
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
-        phone.mark_verified(now)
+        phone.mark_verified(now, is_known=source.is_known)
         # Where tokens of this purpose are redeemed, the number has yet to do that.
         completed = not fresh.is_purpose_redeemed
         progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
@@ -569,7 +596,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         if has_failed:  # those who succeed after all do not count for their address
             verification.attempts.update(counts=False)
     else:
-        limits.count_failure(phone, now)
+        limits.count_failure(phone, now, is_known=source.is_known)
         if not verification.is_pending:
             verification.erase_codes()
     return right

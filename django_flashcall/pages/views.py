@@ -33,7 +33,7 @@ from ..exceptions import (
     PhoneTaken,
 )
 from ..models import Call, Verification
-from ..protection import visitors
+from ..protection import devices, visitors
 from ..verification.lookup import explain, rejection
 from ..verification.owners import is_taken
 from ..verification.tokens import LOGIN
@@ -77,6 +77,7 @@ class StartView(FormPage):
             user=getattr(request, "user", None),
             session=visitors.bind_session(request),
             ip=visitors.client_ip(request),
+            device=services.device_of(request),
         )
         sessions.set_current(request, verification)
         return redirect(self.url("check", verification.pk))
@@ -131,7 +132,9 @@ class CheckView(VerificationPage, FormPage):
         ip = visitors.client_ip(self.request)
         token = services.check(self.verification, form.cleaned_data["code"], ip=ip)
         sessions.keep(self.request, self.verification, token)
-        return self.succeed()
+        response = self.succeed()
+        devices.remember(self.request, response, self.verification.phone.number)
+        return response
 
     def succeed(self) -> HttpResponse:
         """Continue after the number was verified and its token stored in the session.

@@ -141,15 +141,13 @@ class Passage:
             raise _refusal(evidence.RETURN_AFTER)
 
 
-def check(phone: Phone, source: Source, now: datetime, user: Any = None) -> Passage | None:
+def check(phone: Phone, source: Source, now: datetime) -> Passage | None:
     """Judge the range and the address of a call.
 
     Args:
         phone: the number, saved or not.
         source: the source of the request.
         now: time of the call.
-        user: the logged-in user. Their own number is not judged by its range. The numbers of other
-            users are, or else the response would reveal which numbers have accounts.
 
     Returns:
         None if nothing speaks against the call; otherwise what it has to `Passage.take`.
@@ -158,10 +156,11 @@ def check(phone: Phone, source: Source, now: datetime, user: Any = None) -> Pass
         TooManyCalls: ``FRAUD_GUARD`` is ``deny``, and the call does not fit into the trickle.
     """
     mode = conf.FRAUD_GUARD
-    if mode == "off":
+    # The owner and known devices have a small limit of their own. Strangers are judged for their
+    # numbers too, or else the response would reveal which numbers have accounts.
+    if mode == "off" or source.is_known:
         return None
-    owned = user is not None and phone.owner_id == user.pk
-    prefix = "" if owned else phones.prefix(phone.number)
+    prefix = phones.prefix(phone.number)
     seen = _look(prefix, source.network, now)
     narrowings, closed = [], None
     for scope, value in ((Scope.ADDRESS, source.network), (Scope.PREFIX, prefix)):

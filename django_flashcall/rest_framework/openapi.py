@@ -80,6 +80,11 @@ class CheckedVerificationSerializer(serializers.VerificationSerializer):
     """A verification whose code was right."""
 
     token = drf.CharField(help_text="Proof that the number is verified. It can be redeemed once.")
+    device = drf.CharField(
+        allow_null=True,
+        help_text="Keep it in the app, and send it in the header `Flashcall-Device` when you start "
+        "another verification: then strangers cannot use up the calls of this number.",
+    )
 
 
 class SerializerExtension(OpenApiSerializerExtension):

@@ -175,7 +175,11 @@ class StartSerializer(_Documented, serializers.Serializer[Verification]):
         request = self.context["request"]
         run(services.require_challenge, request, validated_data["phone"])
         return run(
-            services.start, **validated_data, user=request.user, ip=visitors.client_ip(request)
+            services.start,
+            **validated_data,
+            user=request.user,
+            ip=visitors.client_ip(request),
+            device=services.device_of(request),
         )
 
     def to_representation(self, instance: Verification) -> Any:
@@ -193,7 +197,11 @@ class CheckSerializer(_Documented, serializers.Serializer[Verification]):
         return instance
 
     def to_representation(self, instance: Verification) -> Any:
-        return {**VerificationSerializer(instance).data, "token": str(self.token)}
+        return {
+            **VerificationSerializer(instance).data,
+            "token": str(self.token),
+            "device": services.issue_device(instance.phone.number),
+        }
 
 
 class ResendSerializer(_Documented, serializers.Serializer[Verification]):

@@ -142,7 +142,7 @@ def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
         verification.state, verification.verified_at = state, now
         verification.redeemed_at = now
         verification.record_progress(Call.Progress.COMPLETED)
-        verification.phone.mark_verified(now)
+        verification.phone.mark_verified(now, is_known=verification.is_known)
         transaction.on_commit(
             lambda: signals.phone_verified.send_robust(Verification, verification=verification),
             using=database,

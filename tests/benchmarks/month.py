@@ -310,6 +310,8 @@ class Month:
         """Verify a number before the attack begins, then come back daily."""
         from django.contrib.auth import get_user_model
 
+        from django_flashcall import services
+
         home = self.own_address()
         kwargs: dict[str, Any] = {}
         if kind == "logged in":
@@ -322,6 +324,8 @@ class Month:
         yield timedelta(seconds=30)
         token = self.check(tally, verification, self.last_code(number), home)
         self.redeem(token, **kwargs)
+        if kind == "known device":
+            kwargs["device"] = services.issue_device(number)
         for day in range(1, self.size.days):
             at = START + (day + self.random.random()) * DAY
             ip = self.address() if kind == "new device" else home
