@@ -763,6 +763,7 @@ class GuardDecision(models.Model):
     # The last call of each trickle; a conditional update takes the next one.
     passed_at = models.DateTimeField(null=True, editable=False)
     returned_at = models.DateTimeField(null=True, editable=False)
+    solved_at = models.DateTimeField(null=True, editable=False)
     told_on = models.DateField(null=True, editable=False)
     decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
     decided_by = models.ForeignKey(
@@ -793,7 +794,8 @@ class GuardDecision(models.Model):
 class GuardRequest(models.Model):
     """A request that the fraud guard refused, so that it is recognised when it comes back.
 
-    It does not contain the number. The row is deleted when it passes.
+    It does not contain the number. The row is deleted when it passes. A challenge that was solved
+    has a row too, without a range, so that it is used once.
     """
 
     key = models.CharField(max_length=64, unique=True, editable=False)

@@ -115,6 +115,7 @@ def start(
     session: str | None = None,
     ip: str | None = None,
     device: str | None = None,
+    challenged: bool = False,
 ) -> Verification:
     """Call a number with a new code and return its verification.
 
@@ -127,6 +128,7 @@ def start(
         ip: the visitor's IP address, for the limits.
         device: what `device_of` returns for the request: a visitor who verified the number before
             has calls and attempts of their own.
+        challenged: what `require_challenge` returns.
 
     Returns:
         the verification; its `newest_call` is the call. An unknown outcome is not an error: the
@@ -147,12 +149,17 @@ def start(
         session=session,
         ip=ip,
         device=device,
+        challenged=challenged,
     )
     return call.verification
 
 
 def resend(
-    verification: Verification, *, channel: str | None = None, ip: str | None = None
+    verification: Verification,
+    *,
+    channel: str | None = None,
+    ip: str | None = None,
+    challenged: bool = False,
 ) -> Verification:
     """Call the number of a pending verification again, with a new code.
 
@@ -163,6 +170,7 @@ def resend(
         verification: the result of `find` or `start`.
         channel: another channel; None keeps the current one.
         ip: the visitor's IP address, for the limits.
+        challenged: what `require_challenge` returns.
 
     Returns:
         the verification, refreshed.
@@ -185,7 +193,8 @@ def resend(
         # A call can fail: the person who may have passed gets a second one.
         is_first = verification.calls_left >= config.max_calls - 1
         if number not in conf.TEST_NUMBERS and not is_first:
-            passage = fraud_guard.check(verification.phone, source, now)
+            phone = verification.phone
+            passage = fraud_guard.check(phone, source, now, challenged=challenged)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
@@ -347,6 +356,7 @@ def _start(
     session: str | None,
     ip: str | None,
     device: str | None = None,
+    challenged: bool = False,
     code: Secret | None = None,
     returns_code: bool = False,
 ) -> tuple[Call, Secret]:
@@ -355,7 +365,7 @@ def _start(
     Args:
         number: the number in E.164 format.
         purpose: the settings of the verification.
-        channel, user, session, ip, device: see `start`.
+        channel, user, session, ip, device, challenged: see `start`.
         code: the code to call with; None for a new one.
         returns_code: the code must be known when this returns. It is empty if it is not.
     """
@@ -377,7 +387,7 @@ def _start(
             plan = _fix_code(plan, code or test_code, channel, purpose)
         passage = None
         if test_code is None:
-            passage = fraud_guard.check(found.phone, source, now)
+            passage = fraud_guard.check(found.phone, source, now, challenged=challenged)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 

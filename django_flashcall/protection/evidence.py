@@ -181,6 +181,11 @@ RETURN_GROWTH = 2
 RETURN_LONGEST_WAIT = timedelta(hours=2)
 """The same for the calls of visitors who asked again: never less than some calls a day."""
 
+SOLVED_FIRST_WAIT = timedelta(seconds=30)
+SOLVED_GROWTH = 1.5
+SOLVED_LONGEST_WAIT = timedelta(minutes=15)
+"""The same for those who solved the site's ``CHALLENGE``: a solution costs a fraction of a call."""
+
 WORTH = 2
 """An honest completion outweighs so many uncompleted calls."""
 
@@ -191,20 +196,23 @@ class Trickle(NamedTuple):
     Attributes:
         wait: the time between two calls that pass at once.
         returning: the same for visitors who asked again.
+        solved: the same for visitors who solved the site's ``CHALLENGE``.
     """
 
     wait: timedelta
     returning: timedelta
+    solved: timedelta
 
 
 def trickle(found: Evidence, strictness: Strictness) -> Trickle:
     """Return what passes, given the evidence of `weigh` with ``settled``."""
     level = found.unverified - WORTH * found.honest
     if level < 0:
-        return Trickle(timedelta(), timedelta())
+        return Trickle(timedelta(), timedelta(), timedelta())
     return Trickle(
         _grow(strictness.wait, GROWTH, level, LONGEST_WAIT),
         _grow(RETURN_FIRST_WAIT, RETURN_GROWTH, level, RETURN_LONGEST_WAIT),
+        _grow(SOLVED_FIRST_WAIT, SOLVED_GROWTH, level, SOLVED_LONGEST_WAIT),
     )
 
 

@@ -14,6 +14,7 @@ numbers by day and redeemed tokens, and the trickle that follows completions, is
 
 from __future__ import annotations
 
+import enum
 import logging
 import math
 from collections import defaultdict
@@ -93,25 +94,43 @@ class Narrowing:
     decision: GuardDecision
     trickle: Trickle
 
-    def take(self, now: datetime, *, returning: bool) -> bool:
+    def take(self, now: datetime, kind: Kind) -> bool:
         """Take the next call of a trickle; return False if another request was faster."""
-        name = "returned_at" if returning else "passed_at"
-        wait = self.trickle.returning if returning else self.trickle.wait
-        free = (
-            Q(**{name: None})
-            | Q(**{f"{name}__lte": now - wait})
-            | Q(**{f"{name}__gt": now + AHEAD})
-        )
+        name = kind.column
+        wait = kind.wait(self.trickle)
+        free = Q(**{name: None}) | Q(**{f"{name}__lte": now - wait})
+        free |= Q(**{f"{name}__gt": now + AHEAD})
         row = GuardDecision.objects.filter(free, pk=self.decision.pk)
         return bool(row.update(**{name: now}, passed=F("passed") + 1))
 
-    def free_in(self, now: datetime, *, returning: bool) -> timedelta:
+    def free_in(self, now: datetime, kind: Kind) -> timedelta:
         """Return the time until the next call of a trickle passes, 0 if it can pass now."""
-        last = self.decision.returned_at if returning else self.decision.passed_at
-        wait = self.trickle.returning if returning else self.trickle.wait
+        last: datetime | None = getattr(self.decision, kind.column)
         if last is None or last > now + AHEAD:
             return timedelta()
-        return max(timedelta(), last + wait - now)
+        return max(timedelta(), last + kind.wait(self.trickle) - now)
+
+
+class Kind(enum.Enum):
+    """How a call passes: at once, after asking twice, or with the site's challenge."""
+
+    AT_ONCE = "passed_at"
+    RETURNING = "returned_at"
+    SOLVED = "solved_at"
+
+    @property
+    def column(self) -> str:
+        """The column of the last call that passed like this."""
+        return self.value
+
+    def wait(self, trickle: Trickle) -> timedelta:
+        """Return the time between two calls."""
+        match self:
+            case Kind.AT_ONCE:
+                return trickle.wait
+            case Kind.RETURNING:
+                return trickle.returning
+        return trickle.solved
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +139,12 @@ class Passage:
 
     Attributes:
         narrowings: what it has to pass.
-        key: of the request that the visitor made before; empty if they pass at once.
+        kind: how it passes.
+        key: of the request that a returning visitor made before.
     """
 
     narrowings: Sequence[Narrowing]
+    kind: Kind
     key: str = ""
 
     def take(self, now: datetime) -> None:
@@ -132,22 +153,24 @@ class Passage:
         Raises:
             TooManyCalls: another request was faster.
         """
-        returning = bool(self.key)
         # One order everywhere, so that two transactions cannot wait for each other.
-        fits = all(narrowing.take(now, returning=returning) for narrowing in self.narrowings)
-        if fits and returning:
+        fits = all(narrowing.take(now, self.kind) for narrowing in self.narrowings)
+        if fits and self.key:
             fits = bool(GuardRequest.objects.filter(key=self.key).delete()[0])
         if not fits:
             raise _refusal(evidence.RETURN_AFTER)
 
 
-def check(phone: Phone, source: Source, now: datetime) -> Passage | None:
+def check(
+    phone: Phone, source: Source, now: datetime, *, challenged: bool = False
+) -> Passage | None:
     """Judge the range and the address of a call.
 
     Args:
         phone: the number, saved or not.
         source: the source of the request.
         now: time of the call.
+        challenged: the visitor has solved the site's ``CHALLENGE``.
 
     Returns:
         None if nothing speaks against the call; otherwise what it has to `Passage.take`.
@@ -160,36 +183,67 @@ def check(phone: Phone, source: Source, now: datetime) -> Passage | None:
     # numbers too, or else the response would reveal which numbers have accounts.
     if mode == "off" or source.is_known:
         return None
+    found = _find(phone, source, now)
+    _record(found.watched, now, denied=False)
+    if mode != "deny":
+        _record(found.narrowed, now, denied=False)
+        return None
+    if found.closed is not None:
+        row = GuardDecision.objects.filter(pk=found.closed.pk)
+        row.update(count=F("count") + 1, last_at=now)
+        raise _refusal(ASK_AGAIN)
+    if not found.narrowed:
+        return None
+    if not _longest(found.narrowed, now, Kind.AT_ONCE):
+        _tell(found.narrowed, now)
+        return Passage(found.narrowed, Kind.AT_ONCE)
+    if challenged:
+        wait = _longest(found.narrowed, now, Kind.SOLVED)
+        if not wait:
+            _tell(found.narrowed, now)
+            return Passage(found.narrowed, Kind.SOLVED)
+        _record(found.narrowed, now, denied=True)
+        raise _refusal(wait)
+    return _return(phone.number, source, found.narrowed, now)
+
+
+def is_narrowed(phone: Phone, source: Source, now: datetime) -> bool:
+    """Return True if the range or the address of a call is narrowed."""
+    return conf.FRAUD_GUARD == "deny" and bool(_find(phone, source, now).narrowed)
+
+
+@dataclass(slots=True)
+class Found:
+    """What the guard and people decided about a call."""
+
+    narrowed: list[Narrowing] = field(default_factory=list)
+    watched: list[Narrowing] = field(default_factory=list)
+    closed: GuardDecision | None = None
+
+
+def _find(phone: Phone, source: Source, now: datetime) -> Found:
     prefix = phones.prefix(phone.number)
     seen = _look(prefix, source.network, now)
-    narrowings, closed = [], None
+    found = Found()
     for scope, value in ((Scope.ADDRESS, source.network), (Scope.PREFIX, prefix)):
         decision = seen.decisions.get(scope)
         rule = decision.mode if decision else Mode.AUTO
         if not value or rule == Mode.OPEN:
             continue
         if rule == Mode.CLOSED:
-            closed = decision
+            found.closed = decision
             continue
         calls = seen.calls[scope]
         if scope == Scope.ADDRESS:  # a person who asks again says nothing about the address
             calls = [call for call in calls if call.number != phone.pk]
         narrowing = _judge(scope, value, calls, seen, now)
-        if narrowing is None:
-            continue
-        if mode == "deny" and rule == Mode.AUTO:
-            narrowings.append(narrowing)
-        else:
-            _record([narrowing], now, denied=False)
-    if closed is not None and mode == "deny":
-        GuardDecision.objects.filter(pk=closed.pk).update(count=F("count") + 1, last_at=now)
-        raise _refusal(ASK_AGAIN)
-    if not narrowings:
-        return None
-    if all(not n.free_in(now, returning=False) for n in narrowings):
-        _tell(narrowings, now)
-        return Passage(narrowings)
-    return _return(phone.number, source, narrowings, now)
+        if narrowing is not None:
+            (found.narrowed if rule == Mode.AUTO else found.watched).append(narrowing)
+    return found
+
+
+def _longest(narrowings: Iterable[Narrowing], now: datetime, kind: Kind) -> timedelta:
+    return max(narrowing.free_in(now, kind) for narrowing in narrowings)
 
 
 def what_passes(decision: GuardDecision, now: datetime) -> Trickle | None:
@@ -208,11 +262,11 @@ def _return(number: str, source: Source, narrowings: Sequence[Narrowing], now: d
         TooManyCalls: the visitor has to wait.
     """
     key = request_key(number, source)
-    wait = max(n.free_in(now, returning=True) for n in narrowings)
+    wait = _longest(narrowings, now, Kind.RETURNING)
     asked_at = _asked_at(key, number, now)
     wait = max(wait, asked_at + evidence.RETURN_AFTER - now)
     if not wait:
-        return Passage(narrowings, key)
+        return Passage(narrowings, Kind.RETURNING, key)
     _record(narrowings, now, denied=True)
     raise _refusal(wait)
 
@@ -316,7 +370,7 @@ def _look(prefix: str, network: str, now: datetime) -> Seen:
             network = text if scope == Scope.PREFIX else ""
             seen.calls[scope].append(Observed(number, network, at, progress == completed))
         else:
-            last_at, passed_at, returned_at = others
+            last_at, passed_at, returned_at, solved_at = others
             seen.decisions[name.removeprefix("_")] = GuardDecision(
                 pk=number,
                 scope=name.removeprefix("_"),
@@ -327,6 +381,7 @@ def _look(prefix: str, network: str, now: datetime) -> Seen:
                 last_at=last_at,
                 passed_at=passed_at,
                 returned_at=returned_at,
+                solved_at=solved_at,
             )
     return seen
 
@@ -334,13 +389,14 @@ def _look(prefix: str, network: str, now: datetime) -> Seen:
 def _select(*names: str, **values: Any) -> list[QuerySet[Any, Any]]:
     """Return what is known: decisions, the spent budget, and the newest calls of each part."""
     since, today, young = (values[name] for name in ("since", "today", "young"))
-    columns = ("of", "text", "number", "level", "at", "last", "passed", "returned")
+    columns = ("of", "text", "number", "level", "at", "last", "passed", "returned", "solved")
     parts: list[QuerySet[Any, Any]] = []
     if "spent_since" in values:
         at = F("at")
         spent = budget.spent(values["spent_since"]).annotate(
-            of=Value("spent"), text=Value(""), level=Value(0), last=at, passed=at, returned=at
+            of=Value("spent"), text=Value(""), level=Value(0)
         )
+        spent = spent.annotate(**dict.fromkeys(columns[5:], at))
         parts.append(spent.values_list(*columns))
     for name in names:
         scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
@@ -354,8 +410,9 @@ def _select(*names: str, **values: Any) -> list[QuerySet[Any, Any]]:
             last=F("last_at"),
             passes=F("passed_at"),
             returned=F("returned_at"),
+            solved=F("solved_at"),
         )
-        parts.append(decisions.values_list(*columns[:6], "passes", "returned"))
+        parts.append(decisions.values_list(*columns[:6], "passes", *columns[7:]))
     for name in names:
         at = F("created_at")
         calls = Call.objects.filter(is_test=False, **{name: Unknown(values[name])})
@@ -369,6 +426,7 @@ def _select(*names: str, **values: Any) -> list[QuerySet[Any, Any]]:
             last=at,
             passed=at,
             returned=at,
+            solved=at,
         ).values_list(*columns)
         parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
