@@ -61,7 +61,7 @@ def test_what_passes(admin_client, outbox, configure, decision):
     decision.save()
     url = reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk])
     page = admin_client.get(url).content.decode()
-    assert "At once: a call every 20 minutes. After asking twice: a call every 2 minutes." in page
+    assert "At once: a call every 30 minutes. After asking twice: a call every 2 minutes." in page
     GuardDecision.objects.update(mode="closed")
     assert "Nothing, until you open it" in admin_client.get(url).content.decode()
     GuardDecision.objects.update(mode="open")

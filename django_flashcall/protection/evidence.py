@@ -79,16 +79,19 @@ class Strictness:
         floor: a weight of uncompleted calls that is never suspicious.
         deviations: allowed standard deviations above the usual share.
         wait: the time between two calls that pass at once, before any of them was not completed.
+        memory: the time in which calls that passed are forgotten to their half: while a range or
+            an address stays narrowed, longer than the evidence against it.
     """
 
     half_life: timedelta
     floor: float
     deviations: float
     wait: timedelta
+    memory: timedelta
 
 
-RANGE = Strictness(timedelta(days=3), 5, 2, timedelta(minutes=20))
-ADDRESS = Strictness(timedelta(days=2), 4, 2, timedelta(hours=2))
+RANGE = Strictness(timedelta(days=3), 5, 2, timedelta(minutes=30), timedelta(days=14))
+ADDRESS = Strictness(timedelta(days=2), 4, 2, timedelta(hours=2), timedelta(days=2))
 """Addresses change hands, so their evidence fades faster."""
 
 STRICT_RANGE = replace(RANGE, floor=2.5, deviations=1)
@@ -108,7 +111,8 @@ def weigh(
         calls: the calls.
         now: the time of the request.
         half_life: the time in which they fade to their half.
-        settled: calls of the last minutes count as uncompleted until they are completed.
+        settled: calls of the last minutes count as uncompleted until they are completed, and
+            repeated ones count fully: they have passed although something spoke against them.
     """
     by_day: dict[tuple[int, int], list[Observed]] = defaultdict(list)
     for call in calls:
@@ -137,9 +141,10 @@ def weigh(
             weight = fade * (1 if settled else min(1.0, age / PATIENCE))
             numbers[number].append(weight)
             networks[call.network].append(weight)
-    weight = _dear(numbers)
+    repeated = 1 if settled else REPEATED
+    weight = _dear(numbers, repeated)
     if len(networks) > 1 or "" not in networks:
-        weight = min(weight, _dear(networks))
+        weight = min(weight, _dear(networks, repeated))
     return Evidence(weight + extra, honest)
 
 
@@ -157,17 +162,17 @@ def _fade(age: timedelta, half_life: timedelta) -> float:
     return float(0.5 ** (max(age, timedelta()) / half_life))
 
 
-def _dear(groups: dict[int, list[float]] | dict[str, list[float]]) -> float:
-    """Return the weight of calls in groups: of each, the heaviest counts, the others little."""
-    return sum(max(g) + REPEATED * (sum(g) - max(g)) for g in groups.values())
+def _dear(groups: dict[int, list[float]] | dict[str, list[float]], repeated: float) -> float:
+    """Return the weight of calls in groups: of each, the heaviest counts fully."""
+    return sum(max(g) + repeated * (sum(g) - max(g)) for g in groups.values())
 
 
 # The trickle.
 
-GROWTH = 4
+GROWTH = 16
 """Each uncompleted call multiplies the wait by this."""
 
-LONGEST_WAIT = timedelta(days=7)
+LONGEST_WAIT = timedelta(days=14)
 """The longest such wait."""
 
 RETURN_AFTER = timedelta(minutes=5)
@@ -186,7 +191,7 @@ SOLVED_GROWTH = 1.5
 SOLVED_LONGEST_WAIT = timedelta(minutes=15)
 """The same for those who solved the site's ``CHALLENGE``: a solution costs a fraction of a call."""
 
-WORTH = 2
+WORTH = 1
 """An honest completion outweighs so many uncompleted calls."""
 
 

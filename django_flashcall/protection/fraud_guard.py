@@ -28,7 +28,7 @@ from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
 from django.utils.crypto import salted_hmac
 
 from .. import phones, signals
-from ..conf import conf
+from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
 from ..prepared import Prepared, Unknown
@@ -39,7 +39,7 @@ from .visitors import Source
 logger = logging.getLogger("django_flashcall")
 
 DAY = timedelta(days=1)
-MEMORY = timedelta(days=14)
+MEMORY = timedelta(days=21)
 """How far back calls are read. By then, their weight is next to nothing."""
 
 ASK_AGAIN = timedelta(hours=1)
@@ -236,7 +236,7 @@ def _find(phone: Phone, source: Source, now: datetime) -> Found:
         calls = seen.calls[scope]
         if scope == Scope.ADDRESS:  # a person who asks again says nothing about the address
             calls = [call for call in calls if call.number != phone.pk]
-        narrowing = _judge(scope, value, calls, seen, now)
+        narrowing = judge(scope, value, calls, seen, now, conf.CALLS_TOTAL)
         if narrowing is not None:
             (found.narrowed if rule == Mode.AUTO else found.watched).append(narrowing)
     return found
@@ -251,7 +251,7 @@ def what_passes(decision: GuardDecision, now: datetime) -> Trickle | None:
     scope = Scope(decision.scope)
     is_range = scope == Scope.PREFIX
     seen = _look(*((decision.value, "") if is_range else ("", decision.value)), now)
-    narrowing = _judge(scope, decision.value, seen.calls[scope], seen, now)
+    narrowing = judge(scope, decision.value, seen.calls[scope], seen, now, conf.CALLS_TOTAL)
     return None if narrowing is None else narrowing.trickle
 
 
@@ -298,11 +298,24 @@ def _refusal(wait: timedelta) -> TooManyCalls:
     return TooManyCalls(retry_after=seconds, scope=Refusal.Scope.GUARD)
 
 
-def _judge(
-    scope: Scope, value: str, calls: list[Observed], seen: Seen, now: datetime
+def judge(
+    scope: Scope,
+    value: str,
+    calls: list[Observed],
+    seen: Seen,
+    now: datetime,
+    total: Rate | None,
 ) -> Narrowing | None:
-    """Return how a range or an address is narrowed; None if it is not."""
-    total = conf.CALLS_TOTAL
+    """Return how a range or an address is narrowed; None if it is not. Reads and writes nothing.
+
+    Args:
+        scope: range or address.
+        value: which one.
+        calls: its calls.
+        seen: its decision, if there is one, and the spent budget.
+        now: the time of the request.
+        total: ``CALLS_TOTAL``.
+    """
     strict = total is not None and seen.spent > total.number / STRICT_FROM
     decision = seen.decisions.get(scope)
     found, allowed = conclude(calls, now, is_range=scope == Scope.PREFIX, strict=strict)
@@ -321,7 +334,7 @@ def _judge(
         calls = [call for call in calls if call.at >= decision.created_at]
     else:
         decision.passed_at = decision.passed_at or max((c.at for c in calls), default=None)
-    passed = evidence.weigh(calls, now, rules.half_life, settled=True)
+    passed = evidence.weigh(calls, now, rules.memory, settled=True)
     drip = evidence.trickle(passed, rules)
     if not is_suspicious and not drip.wait:
         return None  # enough honest people since
