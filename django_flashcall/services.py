@@ -423,7 +423,7 @@ def _start(
     return call.verification.newest_call, code
 
 
-def _is_owner(phone: Phone, account: tokens.Account) -> bool:
+def _is_owner(phone: Phone, account: Any) -> bool:
     """Return True if a number belongs to the logged-in user."""
     return account is not None and phone.pk is not None and phone.owner_id == account.pk
 
