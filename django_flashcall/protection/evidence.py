@@ -222,4 +222,6 @@ def trickle(found: Evidence, strictness: Strictness) -> Trickle:
 
 
 def _grow(first: timedelta, growth: float, level: float, longest: timedelta) -> timedelta:
-    return min(longest, first * float(growth ** min(level, 15)))
+    if level >= math.log(longest / first, growth):
+        return longest
+    return first * float(growth**level)
