@@ -384,6 +384,18 @@ class FlashcallSettings:
         "calls to a number, over all verifications; one address can use at most half of them, "
         "rounded up",
     )
+    KNOWN_CALLS_PER_PHONE = Setting(
+        "5/day",
+        _rate,
+        "calls to a number, beside `CALLS_PER_PHONE`, that only its logged-in owner and devices "
+        "that verified it before can use; these calls pass the limits on addresses and ranges and "
+        "the fraud guard",
+    )
+    KNOWN_DEVICE_DAYS = Setting(
+        180,
+        _integer(0, 400),
+        "days that a browser or app is remembered after it verified a number; 0 = never",
+    )
     CALLS_PER_IP = Setting(
         "20/hour",
         _optional(_rate),

@@ -172,7 +172,11 @@ class TooManyCalls(LimitReached):
 
     error_code = "too_many_calls"
     message = _("Too many calls. Try again later.")
-    message_with_wait = _("Too many calls. Try again in %(wait)s.")
+    # The same words for every limit, so that they do not tell attackers what they tripped.
+    message_with_wait = _(
+        "Too many calls. Try again in %(wait)s. If you verified this number before, log in or use "
+        "the same device as then."
+    )
 
 
 class ChallengeRequired(FlashcallError):

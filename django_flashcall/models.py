@@ -70,6 +70,9 @@ class Phone(models.Model):
     last_called_at = models.DateTimeField(_("last called"), null=True, blank=True)
     failures = models.PositiveIntegerField(_("wrong codes in a row"), default=0)
     waits_until = models.DateTimeField(_("locked until"), null=True, blank=True)
+    # The same for its logged-in owner and for devices that verified it before.
+    known_failures = models.PositiveIntegerField(default=0, editable=False)
+    known_waits_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_index=True)
 
     class Meta:
@@ -100,18 +103,31 @@ class Phone(models.Model):
         """The number with only its country code and last digits."""
         return phones.mask(self.number)
 
-    @property
-    def free_at(self) -> datetime | None:
-        """When its cooldown and lock end, possibly in the past; None if there are none."""
+    def locked_until(self, *, is_known: bool) -> datetime | None:
+        """Return when its lock after wrong codes ends, possibly in the past; None without one.
+
+        Args:
+            is_known: the lock of its owner and of devices that verified it, not that of strangers.
+        """
+        return self.known_waits_until if is_known else self.waits_until
+
+    def free_at(self, *, is_known: bool = False) -> datetime | None:
+        """Return when its cooldown and lock end, possibly in the past; None without either."""
         cooldown = timedelta(seconds=conf.COOLDOWN)
         cooled = self.last_called_at and self.last_called_at + cooldown
         if cooled and cooled - cooldown > timezone.now() + cooldown:
             cooled = None  # the clock was set back since
-        return max(filter(None, (cooled, self.waits_until)), default=None)
+        return max(filter(None, (cooled, self.locked_until(is_known=is_known))), default=None)
 
-    def mark_verified(self, now: datetime) -> None:
-        """Store that it was verified, and clear its wrong codes and its lock."""
-        _VERIFY_PHONE.execute(pk=self.pk, now=now)
+    def mark_verified(self, now: datetime, *, is_known: bool = False) -> None:
+        """Store that it was verified, and clear its wrong codes and its lock.
+
+        Args:
+            now: the time.
+            is_known: clear those of its owner and known devices, not those of strangers: their lock
+                limits their guesses.
+        """
+        _VERIFY_PHONE.execute(is_known, pk=self.pk, now=now)
 
 
 class Verification(models.Model):
@@ -156,6 +172,7 @@ class Verification(models.Model):
         verbose_name=_("started by"),
     )
     session = models.CharField(max_length=64, blank=True, editable=False)
+    is_known = models.BooleanField(_("known device"), default=False)
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     created_at = models.DateTimeField(_("started"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
@@ -256,7 +273,8 @@ class Verification(models.Model):
         if not (self.is_pending and self.calls_left):
             return None
         called_at = min(self.newest_call.created_at, timezone.now())
-        return max(filter(None, (self.phone.free_at, called_at)))
+        free_at = self.phone.free_at(is_known=self.is_known)
+        return max(filter(None, (free_at, called_at)))
 
 
 class Call(models.Model):
@@ -314,6 +332,7 @@ class Call(models.Model):
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
     is_test = models.BooleanField(_("test number"), default=False)
+    is_known = models.BooleanField(_("known device"), default=False)
     progress = models.PositiveSmallIntegerField(
         choices=Progress.choices, default=Progress.UNVERIFIED, editable=False
     )
@@ -707,7 +726,11 @@ class Refusal(models.Model):
 
 
 class GuardDecision(models.Model):
-    """A decision of the fraud guard about a range, address, country or operator on one day."""
+    """What the fraud guard does about a range, address, country or operator, and what people say.
+
+    A range or an address that looks abused is narrowed: a trickle of calls passes, see
+    `django_flashcall.protection.evidence`. Only a person can close it.
+    """
 
     class Scope(models.TextChoices):
         PREFIX = "prefix", _("range of numbers")
@@ -715,36 +738,77 @@ class GuardDecision(models.Model):
         COUNTRY = "country", _("country")
         OPERATOR = "operator", _("operator")
 
+    class Mode(models.TextChoices):
+        """Who decides: the guard, or a person who opened, closed or watches it."""
+
+        AUTO = "auto", _("the guard decides")
+        OPEN = "open", _("open")
+        CLOSED = "closed", _("closed")
+        WATCH = "watch", _("only watched")
+
+    QUIET = timedelta(days=2)
+    """It stays narrowed until nothing suspicious was asked for so long, and the evidence faded."""
+
     scope = models.CharField(_("scope"), max_length=16, choices=Scope.choices)
     value = models.CharField(_("value"), max_length=43)
-    day = models.DateField(_("day"))
-    denied = models.BooleanField(_("refused"))
-    unverified = models.PositiveIntegerField(_("calls not verified"))
-    honest = models.PositiveIntegerField(_("verified numbers"))
-    allowed = models.PositiveIntegerField(_("expected calls not verified"))
-    count = models.PositiveIntegerField(_("times applied"), default=1)
-    created_at = models.DateTimeField(_("decided"), default=timezone.now, db_index=True)
-    overruled_at = models.DateTimeField(_("overruled"), null=True, blank=True)
-    overruled_by = models.ForeignKey(
+    mode = models.CharField(_("who decides"), max_length=8, choices=Mode.choices, default=Mode.AUTO)
+    denied = models.BooleanField(_("narrowed"))
+    unverified = models.FloatField(_("calls not verified"))
+    honest = models.FloatField(_("verified numbers"))
+    allowed = models.FloatField(_("expected calls not verified"))
+    count = models.PositiveIntegerField(_("refused"), default=0)
+    passed = models.PositiveIntegerField(_("passed"), default=0)
+    created_at = models.DateTimeField(_("since"), default=timezone.now, db_index=True)
+    last_at = models.DateTimeField(_("last applied"), default=timezone.now, db_index=True)
+    # The last call of each trickle; a conditional update takes the next one.
+    passed_at = models.DateTimeField(null=True, editable=False)
+    returned_at = models.DateTimeField(null=True, editable=False)
+    solved_at = models.DateTimeField(null=True, editable=False)
+    told_on = models.DateField(null=True, editable=False)
+    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
+    decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         null=True,
         blank=True,
         related_name="+",
-        verbose_name=_("overruled by"),
+        verbose_name=_("decided by"),
     )
 
     class Meta:
         verbose_name = _("fraud guard decision")
         verbose_name_plural = _("fraud guard decisions")
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["scope", "value", "day"], name="flashcall_decision_once"
-            ),
+            models.UniqueConstraint(fields=["scope", "value"], name="flashcall_decision_once"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_scope_display()} {self.value} {self.day}"
+        return f"{self.get_scope_display()} {self.value}"
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return True if nothing suspicious was asked for a while."""
+        return self.last_at <= timezone.now() - self.QUIET
+
+
+class GuardRequest(models.Model):
+    """A request that the fraud guard refused, so that it is recognised when it comes back.
+
+    It does not contain the number. The row is deleted when it passes. A challenge that was solved
+    has a row too, without a range, so that it is used once.
+    """
+
+    key = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(max_length=16, editable=False)
+    asked_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["prefix", "asked_at"], name="flashcall_guard_asked"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix} {self.asked_at:%Y-%m-%d %H:%M:%S}"
 
 
 def _newest(
@@ -778,11 +842,11 @@ _NEWEST = Prepared(Call, _newest)
 _MOMENT: models.DateTimeField[Any, Any] = models.DateTimeField()
 _VERIFY_PHONE = PreparedUpdate(
     Phone,
-    lambda *, pk, now: (
+    lambda is_known, *, pk, now: (
         Phone.objects.filter(pk=pk),
         {
-            "failures": 0,
-            "waits_until": None,
+            "known_failures" if is_known else "failures": 0,
+            "known_waits_until" if is_known else "waits_until": None,
             # Only an owner renews it, by redeeming the token; see `owners.set_owner`.
             "verified_at": models.Case(
                 models.When(owner=None, then=models.Value(now, output_field=_MOMENT)),

@@ -41,11 +41,13 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Refusal, Verification
+from .models import Attempt, Call, Phone, Refusal, Verification
 from .prepared import PreparedUpdate
 from .privacy.retention import forget, prune
-from .protection import fraud_guard, limits, refusals, rules, visitors
+from .protection import devices, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
+from .protection.devices import issue as issue_device
+from .protection.devices import marks_of as device_of
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import breaker, calls, codes, dispatch, in_flight, tokens
@@ -73,9 +75,11 @@ __all__ = [
     "client_ip",
     "confirm_call",
     "create_user",
+    "device_of",
     "find",
     "forget",
     "has_verified_phone",
+    "issue_device",
     "log_in",
     "phone_of",
     "place_call",
@@ -112,6 +116,8 @@ def start(
     user: Person = None,
     session: str | None = None,
     ip: str | None = None,
+    device: str | None = None,
+    challenged: bool = False,
 ) -> Verification:
     """Call a number with a new code and return its verification.
 
@@ -122,6 +128,9 @@ def start(
         user: the visitor, if logged in; then only this user can continue.
         session: a random value from the visitor's session; then only this session can continue.
         ip: the visitor's IP address, for the limits.
+        device: what `device_of` returns for the request: a visitor who verified the number before
+            has calls and attempts of their own.
+        challenged: what `require_challenge` returns.
 
     Returns:
         the verification; its `newest_call` is the call. An unknown outcome is not an error: the
@@ -135,13 +144,24 @@ def start(
     """
     number = phones.parse(phone)
     call, _code = _start(
-        number, _purpose(purpose), channel=channel, user=user, session=session, ip=ip
+        number,
+        _purpose(purpose),
+        channel=channel,
+        user=user,
+        session=session,
+        ip=ip,
+        device=device,
+        challenged=challenged,
     )
     return call.verification
 
 
 def resend(
-    verification: Verification, *, channel: str | None = None, ip: str | None = None
+    verification: Verification,
+    *,
+    channel: str | None = None,
+    ip: str | None = None,
+    challenged: bool = False,
 ) -> Verification:
     """Call the number of a pending verification again, with a new code.
 
@@ -152,6 +172,7 @@ def resend(
         verification: the result of `find` or `start`.
         channel: another channel; None keeps the current one.
         ip: the visitor's IP address, for the limits.
+        challenged: what `require_challenge` returns.
 
     Returns:
         the verification, refreshed.
@@ -165,13 +186,17 @@ def resend(
     config = _purpose(verification.purpose)
     number = verification.phone.number
     now = timezone.now()
-    source = visitors.source(ip)
+    source = _source(verification, ip)
     with _count_errors(number, source, now):
         found = _look_up(number)
         channel = _choose_channel(channel or verification.channel, config, found.stopped)
         plan = _plan(number, channel, found, now)
-        if number not in conf.TEST_NUMBERS:
-            fraud_guard.check(verification.phone, source, now, verification.user)
+        passage = None
+        # A call can fail: the person who may have passed gets a second one.
+        is_first = verification.calls_left >= config.max_calls - 1
+        if number not in conf.TEST_NUMBERS and not is_first:
+            phone = verification.phone
+            passage = fraud_guard.check(phone, source, now, challenged=challenged)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
@@ -182,6 +207,8 @@ def resend(
             verification.refresh_from_db(from_queryset=_with_phone())
             verification.stopped = found.stopped
             reservation = limits.reserve(verification.phone, source, now)
+            if passage is not None:
+                passage.take(now)
             call, code = _queue(verification, source, reservation, plan, slot)
             return call, code, reservation
 
@@ -221,7 +248,7 @@ def check(
     now = timezone.now()
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
-    source = visitors.source(ip)
+    source = _source(verification, ip)
 
     def evaluate() -> bool | None:
         spent = _SPEND_ATTEMPT.execute(pk=verification.pk, now=now)
@@ -344,6 +371,8 @@ def _start(
     user: Person,
     session: str | None,
     ip: str | None,
+    device: str | None = None,
+    challenged: bool = False,
     code: Secret | None = None,
     returns_code: bool = False,
 ) -> tuple[Call, Secret]:
@@ -352,7 +381,7 @@ def _start(
     Args:
         number: the number in E.164 format.
         purpose: the settings of the verification.
-        channel, user, session, ip: see `start`.
+        channel, user, session, ip, device, challenged: see `start`.
         code: the code to call with; None for a new one.
         returns_code: the code must be known when this returns. It is empty if it is not.
     """
@@ -364,20 +393,25 @@ def _start(
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
         found = _look_up(number)
+        if _is_owner(found.phone, account) or devices.is_known(number, device):
+            source = source._replace(is_known=True)
         channel = _choose_channel(channel, purpose, found.stopped)
         if code is None and test_code is not None and len(test_code) < purpose.code_length:
             raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)  # the system checks report it
         plan = _plan(number, channel, found, now)
         if returns_code:
             plan = _fix_code(plan, code or test_code, channel, purpose)
+        passage = None
         if test_code is None:
-            fraud_guard.check(found.phone, source, now, account)
+            passage = fraud_guard.check(found.phone, source, now, challenged=challenged)
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
         def begin() -> tuple[Call, Secret, limits.Reservation]:
             phone = copy(found.phone)  # a retry must not see what was rolled back
             reservation = limits.reserve(phone, source, now)
+            if passage is not None:
+                passage.take(now)
             verification = Verification.objects.create(
                 phone=phone,
                 purpose=purpose.name,
@@ -389,6 +423,7 @@ def _start(
                 user=account,
                 # If the account is deleted, nobody can continue without this value.
                 session=session or (secrets.token_urlsafe(16) if account else ""),
+                is_known=source.is_known,
                 ip=ip,
                 created_at=now,
                 expires_at=now + timedelta(seconds=purpose.code_ttl),
@@ -402,6 +437,15 @@ def _start(
         signals.verification_started.send_robust(Verification, verification=call.verification)
         code = _place(call, code, reservation, plan)
     return call.verification.newest_call, code
+
+
+def _is_owner(phone: Phone, account: Any) -> bool:
+    """Return True if a number belongs to the logged-in user."""
+    return account is not None and phone.pk is not None and phone.owner_id == account.pk
+
+
+def _source(verification: Verification, ip: str | None) -> Source:
+    return visitors.source(ip)._replace(is_known=verification.is_known)
 
 
 def _database() -> str:
@@ -547,7 +591,8 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     fresh, phone = call.verification, call.verification.phone
     # These errors roll the transaction back: the code was not checked, so no attempt is spent.
     limits.check_failures(call, source, now)
-    waits = phone.waits_until is not None and phone.waits_until > now
+    until = phone.locked_until(is_known=source.is_known)
+    waits = until is not None and until > now
     has_failed = fresh.attempts_left + 1 < fresh.max_attempts
     if waits and has_failed:
         # The first attempt is still allowed, so that strangers' guesses do not lock the owner out.
@@ -569,7 +614,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
     if right:
         _VERIFY.execute(pk=verification.pk, now=now)
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
-        phone.mark_verified(now)
+        phone.mark_verified(now, is_known=source.is_known)
         # Where tokens of this purpose are redeemed, the number has yet to do that.
         completed = not fresh.is_purpose_redeemed
         progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
@@ -577,7 +622,7 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         if has_failed:  # those who succeed after all do not count for their address
             verification.attempts.update(counts=False)
     else:
-        limits.count_failure(phone, now)
+        limits.count_failure(phone, now, is_known=source.is_known)
         if not verification.is_pending:
             verification.erase_codes()
     return right

@@ -1,12 +1,15 @@
 """The admin of refusals and of the guard's decisions."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from django_flashcall.models import GuardDecision, Refusal
+from django_flashcall import services
+from django_flashcall.models import Call, GuardDecision, Refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -18,12 +21,12 @@ def decision():
     return GuardDecision.objects.create(
         scope="prefix",
         value="+7916123",
-        day=timezone.now().date(),
         denied=True,
-        unverified=12,
+        unverified=12.25,
         honest=1,
         allowed=9,
         count=40,
+        passed=3,
     )
 
 
@@ -43,36 +46,80 @@ def act(client, action, decision):
     return client.post(DECISIONS, data, follow=True)
 
 
-def test_a_decision_is_shown_with_its_figures(admin_client, decision):
+def test_what_is_narrowed_is_shown_with_its_figures(admin_client, decision):
     page = admin_client.get(DECISIONS).content.decode()
-    for figure in ("+7916123", "range of numbers", "refused", "12 (9)", ">1<", ">40<"):
+    for figure in ("+7916123", "range of numbers", "narrowed", "12.2 (9.0)", ">1.0<", ">40 / 3<"):
         assert figure in page
 
 
-def test_overruled_and_restored(admin_client, admin_user, decision):
-    page = act(admin_client, "overrule", decision).content.decode()
+def test_what_passes(admin_client, outbox, configure, decision):
+    configure(FRAUD_GUARD="off")
+    for n in range(8):
+        services.start(f"+7916123{n:04d}", ip=f"198.51.100.{n}")
+    Call.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    decision.created_at = timezone.now() - timedelta(minutes=30)
+    decision.save()
+    url = reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk])
+    page = admin_client.get(url).content.decode()
+    assert "At once: a call every 30 minutes. After asking twice: a call every 2 minutes." in page
+    GuardDecision.objects.update(mode="closed")
+    assert "Nothing, until you open it" in admin_client.get(url).content.decode()
+    GuardDecision.objects.update(mode="open")
+    assert "Everything." in admin_client.get(url).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("action", "mode", "label"),
+    [
+        ("open", "open", "open"),
+        ("close", "closed", "closed"),
+        ("watch", "watch", "only watched"),
+    ],
+)
+def test_a_person_decides(admin_client, admin_user, decision, action, mode, label):
+    page = act(admin_client, action, decision).content.decode()
     decision.refresh_from_db()
-    assert decision.overruled_by == admin_user
-    assert "1 decision overruled." in page
-    act(admin_client, "restore", decision)
+    assert (decision.mode, decision.decided_by) == (mode, admin_user)
+    assert "1 decision changed." in page
+    assert f">{label}<" in admin_client.get(DECISIONS).content.decode()
+    act(admin_client, "automatic", decision)
     decision.refresh_from_db()
-    assert decision.overruled_at is decision.overruled_by is None
+    assert decision.mode == "auto"
     assert LogEntry.objects.count() == 2
+
+
+def test_the_page_has_a_button_for_each(admin_client, decision):
+    url = reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk])
+    page = admin_client.get(url).content.decode()
+    for name in ("open", "close", "watch"):
+        assert f'name="action" value="{name}"' in page
+    assert 'value="automatic"' not in page
+    GuardDecision.objects.update(scope="country", value="RU", mode="watch")
+    page = admin_client.get(url).content.decode()
+    assert 'value="automatic"' in page
+    assert 'value="close"' not in page
+
+
+def test_countries_are_never_closed(admin_client, decision):
+    GuardDecision.objects.update(scope="country", value="RU")
+    act(admin_client, "close", decision)
+    decision.refresh_from_db()
+    assert decision.mode == "auto"
 
 
 def test_only_those_who_may(staff, decision):
     client = staff("view_guarddecision")
     assert "+7916123" in client.get(DECISIONS).content.decode()
-    act(client, "overrule", decision)
+    act(client, "open", decision)
     decision.refresh_from_db()
-    assert decision.overruled_at is None
+    assert decision.mode == "auto"
 
 
 def test_those_who_may_block(staff, decision):
     client = staff("view_guarddecision", "block_phone")
-    act(client, "overrule", decision)
+    act(client, "open", decision)
     decision.refresh_from_db()
-    assert decision.overruled_at
+    assert decision.mode == "open"
 
 
 def test_search(admin_client, decision):

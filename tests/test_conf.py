@@ -52,7 +52,7 @@ def test_defaults_are_those_of_the_contract(settings, name, default):
 
 
 def test_every_setting_says_what_it_means():
-    assert len(FlashcallSettings.all()) == 35
+    assert len(FlashcallSettings.all()) == 37
     for setting in FlashcallSettings.all().values():
         assert setting.meaning
 

@@ -392,7 +392,7 @@ class TestLateTruths:
 
     def test_a_cooldown_from_the_future(self, api, started):
         Phone.objects.update(last_called_at=timezone.now() + timedelta(hours=3))
-        assert Phone.objects.get().free_at is None
+        assert Phone.objects.get().free_at() is None
 
     def test_a_deleted_account(self, outbox):
         user = get_user_model().objects.create_user("someone")

@@ -357,7 +357,7 @@ class TestChallenge:
 )
 def test_people_are_told_when_to_come_back(seconds, english, russian):
     error = TooManyCalls(retry_after=seconds)
-    assert str(error) == f"Too many calls. Try again in {english}."
+    assert str(error).startswith(f"Too many calls. Try again in {english}. If you verified")
     assert str(TooManyAttempts(retry_after=seconds)).endswith(f"Try again in {english}.")
     with translation.override("ru"):
-        assert str(error) == f"Слишком много звонков. Попробуйте через {russian}."
+        assert str(error).startswith(f"Слишком много звонков. Попробуйте через {russian}. Если")

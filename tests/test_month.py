@@ -15,7 +15,11 @@ SIZE = Size(
     completing_a_day=40,
     sprayed_numbers=200,
     brute_victims=1,
-    locked_victims=1,
+    locked_victims=3,
+    closing_a_day=24,
+    closing_afresh_a_day=12,
+    pumped_signups_a_day=1,
+    closed_signups_a_day=2,
 )
 
 

@@ -16,8 +16,18 @@ from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from django_flashcall.models import Attempt, Call, CallCount, Phone, Refusal, Verification
-from django_flashcall.protection import budget
+from django_flashcall import services
+from django_flashcall.models import (
+    Attempt,
+    Call,
+    CallCount,
+    GuardDecision,
+    GuardRequest,
+    Phone,
+    Refusal,
+    Verification,
+)
+from django_flashcall.protection import budget, fraud_guard, visitors
 
 from .test_services import wrong
 
@@ -97,6 +107,50 @@ def test_starts_for_many_numbers(outbox):
     assert answers == {(201, None): THREADS}
     assert len(outbox) == Call.objects.count() == THREADS
     assert CallCount.objects.aggregate(calls=Sum("calls")) == {"calls": THREADS}
+
+
+@pytest.fixture
+def narrowed(outbox):
+    """A range that nobody completes calls to."""
+    for n in range(8):
+        services.start(f"+7916123{n:04d}", ip=f"198.51.100.{n}")
+    Call.objects.update(created_at=timezone.now() - timedelta(minutes=30))
+    outbox.clear()
+
+
+def start_in_range(client, n):
+    return client.post(
+        "/api/verifications/",
+        {"phone": f"+79161235{n:03d}"},
+        format="json",
+        REMOTE_ADDR=f"203.0.113.{n}",
+    )
+
+
+def test_one_of_many_passes_into_a_narrowed_range(outbox, narrowed):
+    assert at_once(start_in_range) == {(201, None): 1, (429, "too_many_calls"): THREADS - 1}
+    assert len(outbox) == 1
+    decision = GuardDecision.objects.get()
+    assert decision.passed == 1
+
+
+def test_one_of_many_who_come_back_passes_into_a_narrowed_range(outbox, narrowed):
+    at_once(start_in_range)
+    outbox.clear()
+    asked_at = timezone.now() - timedelta(minutes=6)
+    GuardRequest.objects.all().delete()
+    GuardRequest.objects.bulk_create(
+        GuardRequest(
+            key=fraud_guard.request_key(f"+79161235{n:03d}", visitors.source(f"203.0.113.{n}")),
+            prefix="+7916123",
+            asked_at=asked_at,
+        )
+        for n in range(THREADS)
+    )
+    Phone.objects.update(last_called_at=None)
+    assert at_once(start_in_range) == {(201, None): 1, (429, "too_many_calls"): THREADS - 1}
+    assert len(outbox) == 1
+    assert GuardRequest.objects.count() == THREADS - 1
 
 
 def test_starts_for_a_known_number(outbox):

@@ -1,18 +1,23 @@
-"""The admin of blocked requests and fraud guard decisions, which staff can overrule."""
+"""The admin of blocked requests, and of what the fraud guard narrows, which staff can change."""
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from ..exceptions import waiting_time
 from ..insight import operators
 from ..models import GuardDecision, Refusal
+from ..protection import fraud_guard
 from .base import HistoryAdmin, badge, format_datetime, log, may, two_lines
 
 
@@ -30,42 +35,64 @@ class RefusalAdmin(HistoryAdmin):
         return super().get_queryset(request).exclude(reason__startswith="budget_")
 
 
+BUTTONS = ("open", "close", "watch", "automatic")
+
+Mode = GuardDecision.Mode
+
+
 @admin.register(GuardDecision)
 class GuardDecisionAdmin(HistoryAdmin):
+    """What is narrowed, since when and why, and what people decided about it."""
+
+    change_form_template = "admin/django_flashcall/guard.html"
+    date_hierarchy = "last_at"
+    ordering = ("-last_at",)
+    sortable_by = ("last_at", "shown_last")
     list_display = (
-        "when",
-        "scope",
         "shown_value",
+        "scope",
         "decision",
+        "when",
+        "shown_last",
         "unverified_and_allowed",
-        "honest",
-        "times_applied",
-        "overruled",
+        "shown_honest",
+        "refused_and_passed",
+        "decided",
     )
-    list_filter = ("scope", "denied")
-    list_select_related = ("overruled_by",)
+    list_filter = ("scope", "mode", "denied")
+    list_select_related = ("decided_by",)
     search_fields = ("value",)
     search_help_text = _("A range such as +7916123, an IP address, or a country code such as RU.")
     fields = (
-        "scope",
-        "shown_value",
+        ("scope", "shown_value"),
         "decision",
-        "when",
-        "unverified",
-        "allowed",
-        "honest",
-        "count",
-        "overruled",
+        ("when", "shown_last"),
+        ("unverified_and_allowed", "shown_honest"),
+        "refused_and_passed",
+        "passes",
+        "decided",
     )
-    actions = ("overrule", "restore")
+    actions = BUTTONS
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         term = search_term.strip()
         return (queryset.filter(value=term) if term else queryset), False
 
     def has_block_permission(self, request: HttpRequest) -> bool:
-        """Allow users who may block phones to overrule and restore decisions."""
+        """Allow users who may block phones to decide instead of the guard."""
         return may(request, "block_phone")
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        decision = kwargs.get("obj")
+        context["guard_actions"] = [
+            (name, getattr(self, name).short_description)
+            for name in BUTTONS
+            if decision is not None and self.has_block_permission(request)
+            if MODES[name] != decision.mode and fits(decision, name)
+        ]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("value"))
     def shown_value(self, decision: GuardDecision) -> str:
@@ -75,42 +102,104 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     @admin.display(description=_("decision"))
     def decision(self, decision: GuardDecision) -> str:
-        if decision.overruled_at:
-            return badge("good", _("overruled"))
-        if decision.denied:
-            return badge("refused", _("refused"))
-        return badge("doubt", _("recorded only"))
+        match decision.mode:
+            case Mode.OPEN:
+                return badge("good", _("open"))
+            case Mode.CLOSED:
+                return badge("refused", _("closed"))
+            case Mode.WATCH:
+                return badge("quiet", _("only watched"))
+        if not decision.denied:
+            return badge("quiet", _("recorded only"))
+        if decision.is_quiet:
+            return badge("good", _("no longer narrowed"))
+        return badge("doubt", _("narrowed"))
+
+    @admin.display(description=_("since"), ordering="-created_at")
+    def when(self, decision: GuardDecision) -> str:
+        return format_datetime(decision.created_at)
+
+    @admin.display(description=_("last request refused"), ordering="-last_at")
+    def shown_last(self, decision: GuardDecision) -> str:
+        return format_datetime(decision.last_at)
 
     @admin.display(description=_("not verified (expected)"))
     def unverified_and_allowed(self, decision: GuardDecision) -> str:
-        return f"{decision.unverified} ({decision.allowed})"
+        return f"{decision.unverified:.1f} ({decision.allowed:.1f})"
 
-    @admin.display(description=_("times"))
-    def times_applied(self, decision: GuardDecision) -> int:
-        return decision.count
+    @admin.display(description=_("verified numbers"))
+    def shown_honest(self, decision: GuardDecision) -> str:
+        return f"{decision.honest:.1f}"
 
-    @admin.display(description=_("overruled"))
-    def overruled(self, decision: GuardDecision) -> str:
-        if not decision.overruled_at:
+    @admin.display(description=_("refused / passed"))
+    def refused_and_passed(self, decision: GuardDecision) -> str:
+        return f"{decision.count} / {decision.passed}"
+
+    @admin.display(description=_("what passes"))
+    def passes(self, decision: GuardDecision) -> str:
+        if decision.mode == Mode.CLOSED:
+            return str(_("Nothing, until you open it or leave it to the guard."))
+        if decision.mode != Mode.AUTO or not decision.denied:
+            return str(_("Everything."))
+        drip = fraud_guard.what_passes(decision, timezone.now())
+        if drip is None:
+            return str(_("Everything."))
+        return str(
+            _("At once: a call every %(wait)s. After asking twice: a call every %(returning)s.")
+        ) % {
+            "wait": duration(drip.wait),
+            "returning": duration(drip.returning),
+        }
+
+    @admin.display(description=_("decided by"))
+    def decided(self, decision: GuardDecision) -> str:
+        if not decision.decided_at:
             return "–"
-        return two_lines(format_datetime(decision.overruled_at), str(decision.overruled_by or ""))
+        return two_lines(format_datetime(decision.decided_at), str(decision.decided_by or ""))
 
-    @admin.action(description=_("Overrule: allow these calls again"), permissions=["block"])
-    def overrule(self, request: HttpRequest, queryset: Any) -> None:
-        rows = list(queryset.filter(overruled_at=None))
-        for row in rows:
-            row.overruled_at, row.overruled_by = timezone.now(), request.user
-            row.save(update_fields=["overruled_at", "overruled_by"])
-            log(request, row, CHANGE, "Overruled.", str(row))
-        text = ngettext("%d decision overruled.", "%d decisions overruled.", len(rows))
-        self.message_user(request, text % len(rows), messages.SUCCESS)
+    # Actions of the list. The buttons on the page of a decision post to them too.
 
-    @admin.action(description=_("Restore the decision"), permissions=["block"])
-    def restore(self, request: HttpRequest, queryset: Any) -> None:
-        rows = list(queryset.exclude(overruled_at=None))
+    @admin.action(description=_("Open: place all calls"), permissions=["block"])
+    def open(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._decide(request, queryset, "open")
+
+    @admin.action(description=_("Close: refuse all calls"), permissions=["block"])
+    def close(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._decide(request, queryset, "close")
+
+    @admin.action(description=_("Watch: only record"), permissions=["block"])
+    def watch(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._decide(request, queryset, "watch")
+
+    @admin.action(description=_("Leave it to the guard"), permissions=["block"])
+    def automatic(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self._decide(request, queryset, "automatic")
+
+    def _decide(self, request: HttpRequest, queryset: Any, name: str) -> HttpResponse | None:
+        mode = MODES[name]
+        rows = [row for row in queryset.exclude(mode=mode) if fits(row, name)]
         for row in rows:
-            row.overruled_at = row.overruled_by = None
-            row.save(update_fields=["overruled_at", "overruled_by"])
-            log(request, row, CHANGE, "Restored.", str(row))
-        text = ngettext("%d decision restored.", "%d decisions restored.", len(rows))
+            row.mode, row.decided_at, row.decided_by = mode, timezone.now(), request.user
+            row.save(update_fields=["mode", "decided_at", "decided_by"])
+            log(request, row, CHANGE, str(mode.label), str(row))
+        text = ngettext("%d decision changed.", "%d decisions changed.", len(rows))
         self.message_user(request, text % len(rows), messages.SUCCESS)
+        if len(rows) == 1:
+            page = "admin:django_flashcall_guarddecision_change"
+            url = reverse(page, args=(rows[0].pk,), current_app=self.admin_site.name)
+            return HttpResponseRedirect(url)
+        return None
+
+
+MODES = {"open": Mode.OPEN, "close": Mode.CLOSED, "watch": Mode.WATCH, "automatic": Mode.AUTO}
+
+
+def fits(decision: GuardDecision, name: str) -> bool:
+    """Return True if an action can change a decision: countries and operators are never closed."""
+    is_wide = decision.scope in (GuardDecision.Scope.COUNTRY, GuardDecision.Scope.OPERATOR)
+    return not (is_wide and name == "close")
+
+
+def duration(value: timedelta) -> str:
+    """Return a time to wait in words; it can be nothing."""
+    return waiting_time(math.ceil(value.total_seconds()))

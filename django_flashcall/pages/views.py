@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import authenticate, get_user_model, login
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -25,6 +25,7 @@ from ..conf import VOICE_CODE
 from ..delivery import reasons
 from ..exceptions import (
     AlreadyVerified,
+    ChallengeRequired,
     Cooldown,
     FlashcallError,
     InvalidCode,
@@ -33,7 +34,7 @@ from ..exceptions import (
     PhoneTaken,
 )
 from ..models import Call, Verification
-from ..protection import visitors
+from ..protection import challenges, devices, visitors
 from ..verification.lookup import explain, rejection
 from ..verification.owners import is_taken
 from ..verification.tokens import LOGIN
@@ -62,21 +63,26 @@ class StartView(FormPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         waiting = sessions.current(self.request)
         context = super().get_context_data(waiting=waiting, **kwargs)
+        form = context["form"]
         if self.request.method == "GET" and (refusal := sessions.pop_error(self.request)):
-            forms.add_stored_error(context["form"], refusal)
+            forms.add_stored_error(form, refusal)
+        if form.has_error(NON_FIELD_ERRORS, ChallengeRequired.error_code):
+            context["challenge"] = challenges.offer()
         return context
 
     def proceed(self, form: Any) -> HttpResponseBase:
         if (response := self.reauthenticate()) is not None:
             return response
         request = self.request
-        services.require_challenge(request, form.cleaned_data["phone"])
+        challenged = services.require_challenge(request, form.cleaned_data["phone"])
         verification = services.start(
             **form.cleaned_data,
             purpose=self.get_purpose(),
             user=getattr(request, "user", None),
             session=visitors.bind_session(request),
             ip=visitors.client_ip(request),
+            device=services.device_of(request),
+            challenged=challenged,
         )
         sessions.set_current(request, verification)
         return redirect(self.url("check", verification.pk))
@@ -131,7 +137,9 @@ class CheckView(VerificationPage, FormPage):
         ip = visitors.client_ip(self.request)
         token = services.check(self.verification, form.cleaned_data["code"], ip=ip)
         sessions.keep(self.request, self.verification, token)
-        return self.succeed()
+        response = self.succeed()
+        devices.remember(self.request, response, self.verification.phone.number)
+        return response
 
     def succeed(self) -> HttpResponse:
         """Continue after the number was verified and its token stored in the session.
@@ -202,6 +210,8 @@ class CheckView(VerificationPage, FormPage):
         elif rejected := rejection(verification.newest_call):
             forms.add_service_error(form, rejected)
             forms.focus(form)
+        if refusal and refusal["error_code"] == ChallengeRequired.error_code:
+            context["challenge"] = challenges.offer()
         call = placed(verification)
         others = [channel for channel in verification.channels if channel != call.channel]
         context.update(
@@ -229,8 +239,12 @@ class ResendView(VerificationPage):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         channel = request.POST.get("channel") or None
         try:
-            services.require_challenge(request, self.verification.phone.number)
-            services.resend(self.verification, channel=channel, ip=visitors.client_ip(request))
+            services.resend(
+                self.verification,
+                channel=channel,
+                ip=visitors.client_ip(request),
+                challenged=services.require_challenge(request, self.verification.phone.number),
+            )
         except FlashcallError as error:
             return self.back(error)
         return self.back()

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ..models import CallCount, GuardDecision, Phone, Refusal, Rule, Verification
+from ..models import CallCount, GuardDecision, GuardRequest, Phone, Refusal, Rule, Verification
 
 BATCH = 500
 """Rows that one transaction deletes, without related rows; small, so that others do not wait."""
@@ -47,7 +47,9 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
         ).order_by("created_at"),
         CallCount.objects.filter(begins_at__lt=before).order_by("begins_at"),
         Refusal.objects.filter(hour__lt=before).order_by("hour"),
-        GuardDecision.objects.filter(created_at__lt=before).order_by("created_at"),
+        # What a person decided stays.
+        GuardDecision.objects.filter(last_at__lt=before, mode="auto").order_by("last_at"),
+        GuardRequest.objects.filter(asked_at__lt=before).order_by("asked_at"),
     ]
 
 

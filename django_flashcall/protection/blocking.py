@@ -38,8 +38,8 @@ def unblock(phone: Phone) -> bool:
 
 def let_try_again(phone: Phone) -> bool:
     """Reset the wrong codes of a number and unlock it; return False if there was none."""
-    waiting = Phone.objects.filter(pk=phone.pk).exclude(failures=0, waits_until=None)
-    return bool(waiting.update(failures=0, waits_until=None))
+    free = {"failures": 0, "waits_until": None, "known_failures": 0, "known_waits_until": None}
+    return bool(Phone.objects.filter(pk=phone.pk).exclude(**free).update(**free))
 
 
 def with_blocked(phones: QuerySet[Phone]) -> QuerySet[Phone]:

@@ -6,6 +6,7 @@ twenty-fourth of the window; the oldest counts as a whole, so that the window is
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,9 @@ from ..prepared import PreparedUpdate
 
 SLICES = 24
 """Slices of a window."""
+
+KEPT = 20
+"""One in so many calls is kept for owners and known devices."""
 
 PARTS = 8
 """Rows of a slice: so many calls are counted at the same time without waiting for each other."""
@@ -41,22 +45,37 @@ def spent(since: Any) -> QuerySet[Any, Any]:
     return counts.values("_one").annotate(at=Max("begins_at"), number=Coalesce(Sum("calls"), 0))
 
 
-def free_at(now: datetime, spent: int) -> datetime | None:
+def limit(*, is_known: bool = False) -> float:
+    """Return how many calls ``CALLS_TOTAL`` allows; infinity without that limit.
+
+    Args:
+        is_known: the caller is the owner or has verified the number before. A part is kept for
+            them, so that strangers cannot use up everything.
+    """
+    rate = conf.CALLS_TOTAL
+    if rate is None:
+        return math.inf
+    return rate.number if is_known else rate.number - rate.number // KEPT
+
+
+def free_at(now: datetime, spent: int, *, is_known: bool = False) -> datetime | None:
     """Return when the next call fits into ``CALLS_TOTAL``; None if one fits now.
 
     Args:
         now: the time of the request.
         spent: the calls counted by then.
+        is_known: see `limit`.
     """
     rate = conf.CALLS_TOTAL
-    if rate is None or spent < rate.number:
+    allowed = limit(is_known=is_known)
+    if rate is None or spent < allowed:
         return None
     counts = CallCount.objects.filter(begins_at__gt=spent_since(rate, now)).values("begins_at")
     slices = counts.annotate(number=Sum("calls")).order_by("-begins_at")
     calls = 0
     for begins_at, number in slices.values_list("begins_at", "number"):
         calls += number
-        if calls >= rate.number:
+        if calls >= allowed:
             free: datetime = begins_at + rate.window + rate.window / SLICES
             return free
     return None  # a call was counted back in the meantime

@@ -1,4 +1,4 @@
-"""The site's CAPTCHA, required when a limit is more than half used."""
+"""The site's CAPTCHA: required when something looks suspicious or a limit is half used."""
 
 from __future__ import annotations
 
@@ -8,24 +8,45 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..exceptions import ChallengeRequired
-from . import limits, visitors
+from ..models import Phone
+from . import devices, fraud_guard, limits, visitors
 
 
-def require_challenge(request: Any, number: str) -> None:
-    """Check the site's ``CHALLENGE`` if a limit on addresses, ranges or the site is half used.
+def require_challenge(request: Any, number: str) -> bool:
+    """Check the site's ``CHALLENGE`` if a limit is half used or the fraud guard has narrowed.
 
-    The views call it, because services have no request.
+    Whoever owns the number, or verified it before on this device, is not asked. The views call it,
+    because services have no request.
 
     Args:
         request: a request of Django or Django REST framework, passed on to ``CHALLENGE``.
         number: the number to be called, in E.164.
 
+    Returns:
+        True if the visitor has solved it: pass it on as ``challenged`` to `start` or `resend`.
+
     Raises:
         ChallengeRequired: ``CHALLENGE`` returned a false value.
     """
     challenge = conf.CHALLENGE
-    if challenge is None:
-        return
+    if challenge is None or devices.is_known(number, devices.marks_of(request)):
+        return False
     source = visitors.source(visitors.client_ip(request))
-    if limits.is_half_used(number, source, timezone.now()) and not challenge(request):
+    now = timezone.now()
+    phone = Phone.objects.filter(number=number).first() or Phone(number=number)
+    user = getattr(request, "user", None)
+    if phone.owner_id is not None and user is not None and phone.owner_id == user.pk:
+        return False
+    if not (
+        limits.is_half_used(number, source, now) or fraud_guard.is_narrowed(phone, source, now)
+    ):
+        return False
+    if not challenge(request):
         raise ChallengeRequired
+    return True
+
+
+def offer() -> dict[str, Any] | None:
+    """Return a new challenge for the pages and the API, if the site's ``CHALLENGE`` makes them."""
+    make = getattr(conf.CHALLENGE, "offer", None)
+    return None if make is None else make()

@@ -3,254 +3,501 @@
 Fraudsters who get a share of the fees for calls to a range of numbers make the site call it, from
 many addresses and slowly enough for every fixed limit. They give themselves away because nobody
 completes these verifications. For the range and the address of each call, the guard compares calls
-that were not completed with numbers that completed. It refuses the call if the former exceed their
-usual share by three standard deviations.
+that were not completed with numbers that completed. If there are more of the former than chance
+explains, it narrows the range or the address to a trickle. It never closes anything: otherwise a
+few calls of an attacker would switch off the sign-up of everybody else.
 
 Comparing unverified with verified calls and with the past is the idea of Authgear's fraud
-protection. Counting numbers by day and redeemed tokens is ours.
+protection; that those who come back pass is the idea of greylisting e-mail (RFC 6647). Counting
+numbers by day and redeemed tokens, and the trickle that follows completions, is ours.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import math
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Count, F, Max, Q, QuerySet, Value
+from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
+from django.utils.crypto import salted_hmac
 
 from .. import phones, signals
-from ..conf import conf
+from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
-from ..models import Attempt, Call, GuardDecision, Phone, Refusal
+from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
 from ..prepared import Prepared, Unknown
+from . import budget, evidence
+from .evidence import Evidence, Observed, Strictness, Trickle
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
 
 DAY = timedelta(days=1)
-MEMORY = timedelta(days=30)
-"""How far back a range is judged. For an address it is a day, because addresses change hands."""
-
-PATIENCE = timedelta(minutes=10)
-"""Calls younger than this are ignored: the person may still be entering the code."""
-
-TRIES = 3
-"""Uncompleted calls to a number that count per day: one person may request several."""
-
-TRIES_OF_NUMBER = 5
-"""Uncompleted calls to a number that count in all, so that one number cannot close its range."""
-
-FLOOR_OF_DAY = 5
-"""Uncompleted calls per day that are never suspicious."""
-
-FLOOR_OF_MEMORY = 10
-"""The same for `MEMORY`."""
-
-USUAL_SHARE = 0.5
-"""The usual share of uncompleted calls where the past says nothing else."""
-
-LOWEST_SHARE = 0.25
-"""The lowest usual share."""
-
-DEVIATIONS = 3
-"""Allowed standard deviations above the usual share; chance exceeds them once in 700 cases."""
+MEMORY = timedelta(days=21)
+"""How far back calls are read. By then, their weight is next to nothing."""
 
 ASK_AGAIN = timedelta(hours=1)
-"""The time that refused visitors are told to wait."""
+"""The time that visitors are told to wait where a person closed a range."""
+
+STRICT_FROM = 3
+"""The guard is stricter while more than this part of ``CALLS_TOTAL`` is spent."""
+
+AHEAD = timedelta(minutes=1)
+"""A time further ahead is from before the clock was set back."""
+
+REQUESTS = 60
+"""Refused requests to a range that are remembered in an hour."""
+
+FLOOR_OF_SURVEY = 10
+"""Uncompleted calls of a country or operator, or wrong codes, that are never reported."""
 
 Scope = GuardDecision.Scope
+Mode = GuardDecision.Mode
+
 SAMPLE = 100
 """Calls to a range or from an address that are judged: the newest of today, and as many of before.
 
 This makes a decision cost the same however popular the range or the address is.
 """
 
-Key = tuple[int, date, bool]
-"""A number, a day, and whether its calls are of the last 24 hours."""
-
 
 @dataclass(slots=True)
-class Evidence:
-    """The figures for a range or an address.
+class Seen:
+    """What is stored about the range and the address of a call.
 
     Attributes:
-        unverified: calls that were not completed, at most `TRIES` of a number and day and
-            `TRIES_OF_NUMBER` of a number in all.
-        honest: numbers that completed, counted once a day.
+        calls: calls of each scope, newest first.
+        decisions: the rows of the guard.
+        spent: calls counted by ``CALLS_TOTAL``; 0 without that limit.
     """
 
-    unverified: int = 0
-    honest: int = 0
-    _against: dict[int, int] = field(default_factory=dict, repr=False)
-
-    def add(self, number: int, calls: int, *, honest: bool) -> None:
-        """Add the calls of one number on one day."""
-        self.honest += honest
-        # Also count excess calls of a number that completed: fraudsters complete codes on numbers
-        # of their own.
-        against = max(0, calls - TRIES) if honest else min(calls, TRIES)
-        if against:
-            before = self._against.get(number, 0)
-            self._against[number] = min(before + against, TRIES_OF_NUMBER)
-            self.unverified += self._against[number] - before
-
-    def allowed(self, floor: int, share: float) -> int:
-        """Return the number of uncompleted calls that chance explains."""
-        calls = self.unverified + self.honest
-        expected = share * calls + DEVIATIONS * math.sqrt(share * (1 - share) * calls)
-        return max(floor, math.floor(expected))
+    calls: dict[str, list[Observed]] = field(default_factory=lambda: defaultdict(list))
+    decisions: dict[str, GuardDecision] = field(default_factory=dict)
+    spent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Suspicion:
-    """A reason to refuse calls to a range or from an address."""
+class Narrowing:
+    """A range or an address that is narrowed, and what passes.
 
-    scope: GuardDecision.Scope
-    value: str
-    evidence: Evidence
-    allowed: int
+    Attributes:
+        decision: its row.
+        trickle: what passes.
+    """
+
+    decision: GuardDecision
+    trickle: Trickle
+
+    def take(self, now: datetime, kind: Kind) -> bool:
+        """Take the next call of a trickle; return False if another request was faster."""
+        name = kind.column
+        wait = kind.wait(self.trickle)
+        free = Q(**{name: None}) | Q(**{f"{name}__lte": now - wait})
+        free |= Q(**{f"{name}__gt": now + AHEAD})
+        row = GuardDecision.objects.filter(free, pk=self.decision.pk)
+        return bool(row.update(**{name: now}, passed=F("passed") + 1))
+
+    def free_in(self, now: datetime, kind: Kind) -> timedelta:
+        """Return the time until the next call of a trickle passes, 0 if it can pass now."""
+        last: datetime | None = getattr(self.decision, kind.column)
+        if last is None or last > now + AHEAD:
+            return timedelta()
+        return max(timedelta(), last + kind.wait(self.trickle) - now)
 
 
-def check(phone: Phone, source: Source, now: datetime, user: Any = None) -> None:
-    """Raise an error if the range or the address of a call is suspicious.
+class Kind(enum.Enum):
+    """How a call passes: at once, after asking twice, or with the site's challenge."""
+
+    AT_ONCE = "passed_at"
+    RETURNING = "returned_at"
+    SOLVED = "solved_at"
+
+    @property
+    def column(self) -> str:
+        """The column of the last call that passed like this."""
+        return self.value
+
+    def wait(self, trickle: Trickle) -> timedelta:
+        """Return the time between two calls."""
+        match self:
+            case Kind.AT_ONCE:
+                return trickle.wait
+            case Kind.RETURNING:
+                return trickle.returning
+        return trickle.solved
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Permission for a call that something speaks against; see `take`.
+
+    Attributes:
+        narrowings: what it has to pass.
+        kind: how it passes.
+        key: of the request that a returning visitor made before.
+    """
+
+    narrowings: Sequence[Narrowing]
+    kind: Kind
+    key: str = ""
+
+    def take(self, now: datetime) -> None:
+        """Take the call from each trickle, in the transaction that counts it.
+
+        Raises:
+            TooManyCalls: another request was faster.
+        """
+        # One order everywhere, so that two transactions cannot wait for each other.
+        fits = all(narrowing.take(now, self.kind) for narrowing in self.narrowings)
+        if fits and self.key:
+            fits = bool(GuardRequest.objects.filter(key=self.key).delete()[0])
+        if not fits:
+            raise _refusal(evidence.RETURN_AFTER)
+
+
+def check(
+    phone: Phone, source: Source, now: datetime, *, challenged: bool = False
+) -> Passage | None:
+    """Judge the range and the address of a call.
 
     Args:
         phone: the number, saved or not.
         source: the source of the request.
         now: time of the call.
-        user: the logged-in user. Their own number is not judged by its range. The numbers of other
-            users are, or else the response would reveal which numbers have accounts.
+        challenged: the visitor has solved the site's ``CHALLENGE``.
+
+    Returns:
+        None if nothing speaks against the call; otherwise what it has to `Passage.take`.
 
     Raises:
-        TooManyCalls: ``FRAUD_GUARD`` is ``deny``, and the decision is not overruled.
+        TooManyCalls: ``FRAUD_GUARD`` is ``deny``, and the call does not fit into the trickle.
     """
     mode = conf.FRAUD_GUARD
-    if mode == "off":
-        return
-    owned = user is not None and phone.owner_id == user.pk
-    prefix = "" if owned else phones.prefix(phone.number)
-    for suspicion in _suspicions(prefix, source.network, now):
-        if not _is_overruled(suspicion, now):
-            _record(suspicion, now, denied=mode == "deny")
-            if mode == "deny":
-                raise TooManyCalls(
-                    retry_after=int(ASK_AGAIN.total_seconds()), scope=Refusal.Scope.GUARD
-                )
+    # The owner and known devices have a small limit of their own. Strangers are judged for their
+    # numbers too, or else the response would reveal which numbers have accounts.
+    if mode == "off" or source.is_known:
+        return None
+    found = _find(phone, source, now)
+    _record(found.watched, now, denied=False)
+    if mode != "deny":
+        _record(found.narrowed, now, denied=False)
+        return None
+    if found.closed is not None:
+        row = GuardDecision.objects.filter(pk=found.closed.pk)
+        row.update(count=F("count") + 1, last_at=now)
+        raise _refusal(ASK_AGAIN)
+    if not found.narrowed:
+        return None
+    if not _longest(found.narrowed, now, Kind.AT_ONCE):
+        _tell(found.narrowed, now)
+        return Passage(found.narrowed, Kind.AT_ONCE)
+    if challenged:
+        wait = _longest(found.narrowed, now, Kind.SOLVED)
+        if not wait:
+            _tell(found.narrowed, now)
+            return Passage(found.narrowed, Kind.SOLVED)
+        _record(found.narrowed, now, denied=True)
+        raise _refusal(wait)
+    return _return(phone.number, source, found.narrowed, now)
 
 
-def _suspicions(prefix: str, network: str, now: datetime) -> Iterator[Suspicion]:
-    past, today, whole, address = _weighed(prefix, network, now)
-    yield from _suspicion(Scope.PREFIX, prefix, today, FLOOR_OF_DAY, _usual_share(past))
-    yield from _suspicion(Scope.PREFIX, prefix, whole, FLOOR_OF_MEMORY, USUAL_SHARE)
-    yield from _suspicion(Scope.ADDRESS, network, address, FLOOR_OF_DAY, USUAL_SHARE)
+def is_narrowed(phone: Phone, source: Source, now: datetime) -> bool:
+    """Return True if the range or the address of a call is narrowed."""
+    return conf.FRAUD_GUARD == "deny" and bool(_find(phone, source, now).narrowed)
 
 
-def _suspicion(
-    scope: GuardDecision.Scope, value: str, evidence: Evidence, floor: int, share: float
-) -> Iterator[Suspicion]:
-    allowed = evidence.allowed(floor, share)
-    if evidence.unverified > allowed:
-        yield Suspicion(scope, value, evidence, allowed)
+@dataclass(slots=True)
+class Found:
+    """What the guard and people decided about a call."""
+
+    narrowed: list[Narrowing] = field(default_factory=list)
+    watched: list[Narrowing] = field(default_factory=list)
+    closed: GuardDecision | None = None
 
 
-def _usual_share(past: Evidence) -> float:
-    """Return the share of uncompleted calls that is borne: half more than there was before.
+def _find(phone: Phone, source: Source, now: datetime) -> Found:
+    prefix = phones.prefix(phone.number)
+    seen = _look(prefix, source.network, now)
+    found = Found()
+    for scope, value in ((Scope.ADDRESS, source.network), (Scope.PREFIX, prefix)):
+        decision = seen.decisions.get(scope)
+        rule = decision.mode if decision else Mode.AUTO
+        if not value or rule == Mode.OPEN:
+            continue
+        if rule == Mode.CLOSED:
+            found.closed = decision
+            continue
+        calls = seen.calls[scope]
+        if scope == Scope.ADDRESS:  # a person who asks again says nothing about the address
+            calls = [call for call in calls if call.number != phone.pk]
+        narrowing = judge(scope, value, calls, seen, now, conf.CALLS_TOTAL)
+        if narrowing is not None:
+            (found.narrowed if rule == Mode.AUTO else found.watched).append(narrowing)
+    return found
 
-    Twenty imagined calls with the usual share keep a short past from deciding.
+
+def _longest(narrowings: Iterable[Narrowing], now: datetime, kind: Kind) -> timedelta:
+    return max(narrowing.free_in(now, kind) for narrowing in narrowings)
+
+
+def what_passes(decision: GuardDecision, now: datetime) -> Trickle | None:
+    """Return what passes of a range or an address now; None if it is not narrowed any more."""
+    scope = Scope(decision.scope)
+    is_range = scope == Scope.PREFIX
+    seen = _look(*((decision.value, "") if is_range else ("", decision.value)), now)
+    narrowing = judge(scope, decision.value, seen.calls[scope], seen, now, conf.CALLS_TOTAL)
+    return None if narrowing is None else narrowing.trickle
+
+
+def _return(number: str, source: Source, narrowings: Sequence[Narrowing], now: datetime) -> Passage:
+    """Let a visitor pass who was refused and has come back; remember one who was not.
+
+    Raises:
+        TooManyCalls: the visitor has to wait.
     """
-    calls = past.unverified + past.honest
-    share = (past.unverified + 20 * USUAL_SHARE) / (calls + 20)
-    return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
+    key = request_key(number, source)
+    wait = _longest(narrowings, now, Kind.RETURNING)
+    asked_at = _asked_at(key, number, now)
+    wait = max(wait, asked_at + evidence.RETURN_AFTER - now)
+    if not wait:
+        return Passage(narrowings, Kind.RETURNING, key)
+    _record(narrowings, now, denied=True)
+    raise _refusal(wait)
 
 
-def _weighed(prefix: str, network: str, now: datetime) -> tuple[Evidence, ...]:
-    """Return the evidence of a range before today, today and in all, and of an address today."""
+def request_key(number: str, source: Source) -> str:
+    """Return what a refused request is remembered by: a keyed digest of number and network."""
+    text = f"{number}|{source.network}"
+    return salted_hmac("django_flashcall.guard", text, algorithm="sha256").hexdigest()
+
+
+def _asked_at(key: str, number: str, now: datetime) -> datetime:
+    """Return when a visitor asked first; now if it was not remembered yet."""
+    rows = GuardRequest.objects.all()
+    prefix = phones.prefix(number)
+    asked_at = rows.filter(key=key).values_list("asked_at", flat=True).first()
+    if asked_at is not None and now - evidence.RETURN_WITHIN < asked_at <= now:
+        return asked_at
+    if asked_at is not None:
+        rows.filter(key=key).update(asked_at=now)
+    elif rows.filter(prefix=prefix, asked_at__gt=now - timedelta(hours=1)).count() < REQUESTS:
+        rows.bulk_create(
+            [GuardRequest(key=key, prefix=prefix, asked_at=now)], ignore_conflicts=True
+        )
+    return now
+
+
+def _refusal(wait: timedelta) -> TooManyCalls:
+    seconds = math.ceil(wait.total_seconds())
+    return TooManyCalls(retry_after=seconds, scope=Refusal.Scope.GUARD)
+
+
+def judge(
+    scope: Scope,
+    value: str,
+    calls: list[Observed],
+    seen: Seen,
+    now: datetime,
+    total: Rate | None,
+) -> Narrowing | None:
+    """Return how a range or an address is narrowed; None if it is not. Reads and writes nothing.
+
+    Args:
+        scope: range or address.
+        value: which one.
+        calls: its calls.
+        seen: its decision, if there is one, and the spent budget.
+        now: the time of the request.
+        total: ``CALLS_TOTAL``.
+    """
+    strict = total is not None and seen.spent > total.number / STRICT_FROM
+    decision = seen.decisions.get(scope)
+    found, allowed = conclude(calls, now, is_range=scope == Scope.PREFIX, strict=strict)
+    is_suspicious = found.unverified > allowed
+    last = decision and decision.denied and decision.last_at > now - GuardDecision.QUIET
+    if not (is_suspicious or last):
+        return None
+    if decision is None:
+        decision = GuardDecision(scope=scope, value=value, denied=False)
+    if not last:
+        decision.created_at = now
+    rules = evidence.ADDRESS
+    if scope == Scope.PREFIX:
+        # The first people of a range pass at once, whatever strangers did before.
+        rules = evidence.RANGE
+        calls = [call for call in calls if call.at >= decision.created_at]
+    else:
+        decision.passed_at = decision.passed_at or max((c.at for c in calls), default=None)
+    passed = evidence.weigh(calls, now, rules.memory, settled=True)
+    drip = evidence.trickle(passed, rules)
+    if not is_suspicious and not drip.wait:
+        return None  # enough honest people since
+    decision.unverified = round(found.unverified, 1)
+    decision.honest = round(found.honest, 1)
+    decision.allowed = round(allowed, 1)
+    return Narrowing(decision, drip)
+
+
+def conclude(
+    calls: Iterable[Observed], now: datetime, *, is_range: bool, strict: bool
+) -> tuple[Evidence, float]:
+    """Return the evidence of calls, and the weight of uncompleted calls that chance explains."""
+    calls = list(calls)
+    rules: Strictness
+    if is_range:
+        rules = evidence.STRICT_RANGE if strict else evidence.RANGE
+        found = evidence.weigh(calls, now, rules.half_life)
+        before = [call for call in calls if call.at <= now - DAY]
+        share = evidence.usual_share(evidence.weigh(before, now, rules.half_life))
+    else:
+        rules = evidence.STRICT_ADDRESS if strict else evidence.ADDRESS
+        found = evidence.weigh(calls, now, rules.half_life)
+        share = evidence.USUAL_SHARE
+    return found, found.allowed(rules.floor, share, rules.deviations)
+
+
+def _look(prefix: str, network: str, now: datetime) -> Seen:
+    """Read what is stored about a range and an address, in one query."""
     values = {"prefix": prefix, "network": network}
-    today, young = now - DAY, now - PATIENCE
-    calls: Counter[tuple[str, Key]] = Counter()
-    honest: set[Key] = set()
+    total = conf.CALLS_TOTAL
+    times = {"since": now - MEMORY, "today": now - DAY, "young": now - evidence.PATIENCE}
+    if total is not None:
+        times["spent_since"] = budget.spent_since(total, now)
+    seen = Seen()
     completed = int(Call.Progress.COMPLETED)
-    for name, phone, at, progress in _SAMPLE.rows(
+    for name, text, number, progress, at, *others in _SEEN.rows(
         *(name for name in values if values[name]),
-        since=now - MEMORY,
-        today=today,
-        young=young,
+        **times,
         **{name: value for name, value in values.items() if value},
     ):
-        key = phone, at.date(), at > today
-        if progress == completed:
-            honest.add(key)
-        elif at > young:
-            continue
-        calls[name, key] += 1
-    past, recent, whole, address = evidence = tuple(Evidence() for _ in range(4))
-    for (name, key), number in calls.items():
-        is_honest = key in honest
-        if name == "network":
-            address.add(key[0], number, honest=is_honest)
+        if name == "spent":
+            seen.spent = number
+        elif name in values:
+            scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
+            network = text if scope == Scope.PREFIX else ""
+            seen.calls[scope].append(Observed(number, network, at, progress == completed))
         else:
-            (recent if key[2] else past).add(key[0], number, honest=is_honest)
-            whole.add(key[0], number, honest=is_honest)
-    return evidence
+            last_at, passed_at, returned_at, solved_at = others
+            seen.decisions[name.removeprefix("_")] = GuardDecision(
+                pk=number,
+                scope=name.removeprefix("_"),
+                value=prefix if name == f"_{Scope.PREFIX}" else network,
+                mode=text,
+                denied=bool(progress),
+                created_at=at,
+                last_at=last_at,
+                passed_at=passed_at,
+                returned_at=returned_at,
+                solved_at=solved_at,
+            )
+    return seen
 
 
-def _sample(
-    *names: str, since: Any, today: Any, young: Any, **values: Any
-) -> list[QuerySet[Any, Any]]:
-    """Return the newest calls of a range and of an address, at most `SAMPLE` of each part."""
+def _select(*names: str, **values: Any) -> list[QuerySet[Any, Any]]:
+    """Return what is known: decisions, the spent budget, and the newest calls of each part."""
+    since, today, young = (values[name] for name in ("since", "today", "young"))
+    columns = ("of", "text", "number", "level", "at", "last", "passed", "returned", "solved")
     parts: list[QuerySet[Any, Any]] = []
+    if "spent_since" in values:
+        at = F("at")
+        spent = budget.spent(values["spent_since"]).annotate(
+            of=Value("spent"), text=Value(""), level=Value(0)
+        )
+        spent = spent.annotate(**dict.fromkeys(columns[5:], at))
+        parts.append(spent.values_list(*columns))
     for name in names:
+        scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
+        decisions = GuardDecision.objects.filter(scope=scope, value=Unknown(values[name]))
+        decisions = decisions.annotate(
+            of=Value(f"_{scope}"),
+            text=F("mode"),
+            number=F("pk"),
+            level=Case(When(denied=True, then=Value(1)), default=Value(0)),
+            at=F("created_at"),
+            last=F("last_at"),
+            passes=F("passed_at"),
+            returned=F("returned_at"),
+            solved=F("solved_at"),
+        )
+        parts.append(decisions.values_list(*columns[:6], "passes", *columns[7:]))
+    for name in names:
+        at = F("created_at")
         calls = Call.objects.filter(is_test=False, **{name: Unknown(values[name])})
         calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
-        rows = calls.annotate(of=Value(name)).values_list("of", "phone", "created_at", "progress")
-        if name == "prefix":
-            parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
+        rows = calls.annotate(
+            of=Value(name),
+            text=F("network"),
+            number=F("phone"),
+            level=F("progress"),
+            at=at,
+            last=at,
+            passed=at,
+            returned=at,
+            solved=at,
+        ).values_list(*columns)
+        parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])
     return parts
 
 
-_SAMPLE = Prepared(Call, _sample)
+_SEEN = Prepared(Call, _select)
 
 
-def _is_overruled(suspicion: Suspicion, now: datetime) -> bool:
-    return GuardDecision.objects.filter(
-        scope=suspicion.scope,
-        value=suspicion.value,
-        overruled_at__gt=now - MEMORY,
-    ).exists()
+def _figures(decision: GuardDecision) -> dict[str, Any]:
+    return {name: getattr(decision, name) for name in ("unverified", "honest", "allowed")}
 
 
-def _record(suspicion: Suspicion, now: datetime, *, denied: bool) -> None:
-    """Write a decision down, once a day; the first time, tell who wants to know."""
-    figures = {
-        "denied": denied,
-        "unverified": suspicion.evidence.unverified,
-        "honest": suspicion.evidence.honest,
-        "allowed": suspicion.allowed,
-    }
-    key = {"scope": suspicion.scope, "value": suspicion.value, "day": now.astimezone(UTC).date()}
-    row = GuardDecision.objects.filter(**key)
-    if row.update(count=F("count") + 1, **figures):
-        return
-    try:
-        with transaction.atomic(using=router.db_for_write(GuardDecision)):
-            decision = GuardDecision.objects.create(**key, **figures, created_at=now)
-    except IntegrityError:  # somebody else was faster
-        row.update(count=F("count") + 1)
-        return
+def _record(narrowings: Iterable[Narrowing], now: datetime, *, denied: bool) -> None:
+    """Store that requests were refused, or would have been."""
+    for narrowing in narrowings:
+        _save(narrowing.decision, now, denied=denied, refused=1)
+
+
+def _tell(narrowings: Iterable[Narrowing], now: datetime) -> None:
+    """Create the rows of what was just narrowed."""
+    for narrowing in narrowings:
+        if not narrowing.decision.denied or narrowing.decision.pk is None:
+            _save(narrowing.decision, now, denied=True, refused=0)
+
+
+def _save(decision: GuardDecision, now: datetime, *, denied: bool, refused: int) -> None:
+    """Write a decision down; the first time on a day, tell who wants to know."""
+    today = now.astimezone(UTC).date()
+    values = {**_figures(decision), "denied": denied, "last_at": now}
+    if not decision.denied:  # it has just begun
+        values |= {"created_at": decision.created_at}
+    decision.denied = denied
+    row = GuardDecision.objects.filter(scope=decision.scope, value=decision.value)
+    if decision.pk is None:
+        try:
+            with transaction.atomic(using=router.db_for_write(GuardDecision)):
+                decision.last_at, decision.count, decision.told_on = now, refused, today
+                decision.save(force_insert=True)
+        except IntegrityError:  # somebody else was faster
+            decision.pk = row.values_list("pk", flat=True).first()
+        else:
+            _announce(decision)
+            return
+    row.update(**values, count=F("count") + refused)
+    if row.filter(Q(told_on=None) | ~Q(told_on=today)).update(told_on=today):
+        _announce(decision)
+
+
+def _announce(decision: GuardDecision) -> None:
     logger.warning(
-        "The fraud guard %s calls: %s %s has %d that nobody completed, %d are usual.",
-        "refuses" if denied else "suspects",
-        suspicion.scope,
-        suspicion.value,
-        suspicion.evidence.unverified,
-        suspicion.allowed,
+        "The fraud guard %s calls: %s %s has %.1f that nobody completed, %.1f are usual.",
+        "narrows" if decision.denied else "suspects",
+        decision.scope,
+        decision.value,
+        decision.unverified,
+        decision.allowed,
     )
     signals.fraud_suspected.send_robust(GuardDecision, decision=decision)
 
@@ -266,33 +513,40 @@ def survey(now: datetime) -> list[GuardDecision]:
     """
     day = Call.objects.filter(created_at__gt=now - DAY, is_test=False)
     day = day.exclude(status=Call.Status.REJECTED)
-    settled = Q(created_at__lte=now - PATIENCE) | Q(progress=Call.Progress.COMPLETED)
+    settled = Q(created_at__lte=now - evidence.PATIENCE) | Q(progress=Call.Progress.COMPLETED)
     found = []
     for scope, name in ((Scope.COUNTRY, "country"), (Scope.OPERATOR, "mcc_mnc")):
-        by_value: dict[str, Evidence] = {}
+        by_value: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         numbers = day.filter(settled).exclude(**{name: ""}).order_by().values(name, "phone_id")
         for row in numbers.annotate(calls=Count("pk"), progress=Max("progress")).iterator():
-            evidence = by_value.setdefault(row[name], Evidence())
             honest = row["progress"] == Call.Progress.COMPLETED
-            evidence.add(row["phone_id"], row["calls"], honest=honest)
-        for value, evidence in by_value.items():
-            allowed = evidence.allowed(FLOOR_OF_MEMORY, USUAL_SHARE)
-            if evidence.unverified > allowed:
-                found.append(Suspicion(scope, value, evidence, allowed))
-    for suspicion in found:
-        _record(suspicion, now, denied=False)
+            calls = max(0, row["calls"] - evidence.TRIES) if honest else row["calls"]
+            by_value[row[name]][0] += min(calls, evidence.TRIES)
+            by_value[row[name]][1] += honest
+        for value, (unverified, honest) in by_value.items():
+            allowed = Evidence(unverified, honest).allowed(FLOOR_OF_SURVEY, evidence.USUAL_SHARE, 3)
+            if unverified > allowed:
+                decision = GuardDecision(scope=scope, value=value, denied=False, created_at=now)
+                decision.unverified, decision.honest = unverified, honest
+                decision.allowed = round(allowed, 1)
+                found.append(decision)
+    stored = GuardDecision.objects.filter(scope__in=(Scope.COUNTRY, Scope.OPERATOR))
+    known = {(row.scope, row.value): row.pk for row in stored}
+    for decision in found:
+        decision.pk = known.get((decision.scope, decision.value))
+        _save(decision, now, denied=False, refused=0)
     _survey_codes(now)
-    today = GuardDecision.objects.filter(day=now.astimezone(UTC).date(), denied=False)
-    return list(today.filter(scope__in=(Scope.COUNTRY, Scope.OPERATOR)))
+    return found
 
 
 def _survey_codes(now: datetime) -> None:
     """Tell where wrong codes of the last day are far above those of the days before."""
-    wrong = Attempt.objects.filter(right=False, created_at__gt=now - MEMORY)
-    by_day = [0] * MEMORY.days
+    days = 30
+    wrong = Attempt.objects.filter(right=False, created_at__gt=now - days * DAY)
+    by_day = [0] * days
     for at in wrong.values_list("created_at", flat=True).iterator():
         by_day[(now - at) // DAY] += 1
-    today, usual = by_day[0], sum(by_day[1:]) / (MEMORY.days - 1)
-    if today > max(FLOOR_OF_MEMORY, 2 * usual + DEVIATIONS * math.sqrt(usual)):
+    today, usual = by_day[0], sum(by_day[1:]) / (days - 1)
+    if today > max(FLOOR_OF_SURVEY, 2 * usual + 3 * math.sqrt(usual)):
         logger.warning("%d wrong codes in a day, %d are usual.", today, usual)
         signals.wrong_codes_rise.send_robust(Attempt, wrong=today, usual=usual)

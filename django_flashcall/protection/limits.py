@@ -100,7 +100,7 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
     total = conf.CALLS_TOTAL
     usage = _usage(_windows(source), phone, source, now, total)
     scopes = [window.scope for window, _ in usage.full]
-    if total is not None and usage.spent is not None and usage.spent >= total.number:
+    if usage.spent is not None and usage.spent >= budget.limit(is_known=source.is_known):
         scopes.append(Scope.TOTAL)
     if scopes:
         phone.last_called_at = before
@@ -136,9 +136,10 @@ def give_back(call: Call, reservation: Reservation) -> None:
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
     """Return the seconds until this source can call the number again, at least 1."""
     usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
-    ends = [now, phone.free_at or now, *(at for _, at in usage.full)]
+    free_at = phone.free_at(is_known=source.is_known)
+    ends = [now, free_at or now, *(at for _, at in usage.full)]
     if usage.spent is not None:
-        ends.append(budget.free_at(now, usage.spent) or now)
+        ends.append(budget.free_at(now, usage.spent, is_known=source.is_known) or now)
     return max(1, math.ceil((max(ends) - now).total_seconds()))
 
 
@@ -177,6 +178,8 @@ def check_failures(call: Call, source: Source, now: datetime) -> None:
     Raises:
         TooManyAttempts: ``FAILURES_PER_IP`` is reached.
     """
+    if source.is_known:  # strangers who share the address cannot use up their attempts
+        return
     windows = _failure_windows(source)
     ends = [at + w.length for w, at in zip(windows, call.beside, strict=True) if at is not None]
     if ends:
@@ -184,21 +187,25 @@ def check_failures(call: Call, source: Source, now: datetime) -> None:
         raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
 
 
-def count_failure(phone: Phone, now: datetime) -> None:
+def count_failure(phone: Phone, now: datetime, *, is_known: bool = False) -> None:
     """Count a wrong code for a number, and lock it from ``MAX_FAILURES`` in a row.
+
+    The owner and devices that verified it have a count and a lock of their own (`is_known`).
 
     The database computes the lock from its own count, so that no concurrent failure is lost
     (NIST SP 800-63B-4, section 3.2.2).
     """
+    of = "known_" if is_known else ""
+    count, lock = f"{of}failures", f"{of}waits_until"
     waits = []
     wait, failures = FIRST_WAIT, conf.MAX_FAILURES
     while wait < LONGEST_WAIT:
-        waits.append(When(failures=failures - 1, then=Value(now + wait)))
+        waits.append(When(**{count: failures - 1}, then=Value(now + wait)))
         wait, failures = wait * 2, failures + 1
-    waits.append(When(failures__gte=failures - 1, then=Value(now + LONGEST_WAIT)))
+    waits.append(When(**{f"{count}__gte": failures - 1}, then=Value(now + LONGEST_WAIT)))
     # Set the count last: in MySQL, conditions see values assigned earlier in the statement.
     Phone.objects.filter(pk=phone.pk).update(
-        waits_until=Case(*waits, default=F("waits_until")), failures=F("failures") + 1
+        **{lock: Case(*waits, default=F(lock)), count: F(count) + 1}
     )
 
 
@@ -212,7 +219,7 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
         return None
     cooldown = timedelta(seconds=conf.COOLDOWN)
     times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown}
-    if _TAKE.execute(bool(cooldown), pk=phone.pk, **times):
+    if _TAKE.execute(bool(cooldown), source.is_known, pk=phone.pk, **times):
         phone.last_called_at = now
         return before
     kept = Phone.objects.filter(number=phone.number).first()
@@ -220,15 +227,17 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
         vars(phone).update(vars(Phone(number=phone.number)))
         _insert(phone, now)
         return None
-    waits = kept.waits_until is not None and kept.waits_until > now
+    until = kept.locked_until(is_known=source.is_known)
+    waits = until is not None and until > now
     refusal = TooManyCalls if waits else Cooldown
     raise refusal(retry_after=retry_after(kept, source, now), scope=Scope.NUMBER)
 
 
 def _take(
-    has_cooldown: bool, *, pk: Any, now: Any, cooled: Any, ahead: Any
+    has_cooldown: bool, is_known: bool, *, pk: Any, now: Any, cooled: Any, ahead: Any
 ) -> tuple[Any, dict[str, Any]]:
-    free = Q(waits_until=None) | Q(waits_until__lte=now)
+    lock = "known_waits_until" if is_known else "waits_until"
+    free = Q(**{lock: None}) | Q(**{f"{lock}__lte": now})
     if has_cooldown:
         # The time of a call is ahead if the clock was set back since.
         cool = Q(last_called_at__lte=cooled) | Q(last_called_at__gt=ahead)
@@ -253,11 +262,16 @@ def _insert(phone: Phone, now: datetime) -> bool:
 
 def _windows(source: Source) -> Iterator[Window]:
     """Yield the windows that count a call to a number."""
+    ours = ("phone", "is_known")
+    if source.is_known:
+        rate = conf.KNOWN_CALLS_PER_PHONE
+        yield Window(Scope.NUMBER, rate.number, rate.window, ours)
+        return
     rate = conf.CALLS_PER_PHONE
-    yield Window(Scope.NUMBER, rate.number, rate.window, ("phone",))
+    yield Window(Scope.NUMBER, rate.number, rate.window, ours)
     if source.network:
         # Half, rounded up, so that one stranger cannot use up the limit of a number.
-        yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, ("phone", "network"))
+        yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, (*ours, "network"))
     yield from _wide_windows(source)
 
 

@@ -14,6 +14,7 @@ from ..conf import conf
 from ..database_errors import describe
 from ..exceptions import FlashcallError
 from ..models import Refusal
+from . import budget
 from .visitors import Source
 
 logger = logging.getLogger("django_flashcall")
@@ -48,7 +49,7 @@ def watch_budget(spent: int | None, now: datetime) -> None:
     if spent is None or limit is None:
         return
     for share in BUDGET_SHARES:
-        if spent * 100 >= limit.number * share:
+        if spent * 100 >= budget.limit() * share:
             if _is_first(share, now):
                 logger.warning("%d %% of the calls of CALLS_TOTAL are spent.", share)
                 signals.budget_spent.send_robust(

@@ -24,10 +24,13 @@ class Source(NamedTuple):
     Attributes:
         network: an IPv4 address, or the /64 that an IPv6 subscriber has at least (RFC 6177).
         wide_network: its /48, which a subscriber can have; empty for IPv4.
+        is_known: the visitor is the logged-in owner of the number, or verified it before on this
+            device. They have calls and attempts of their own.
     """
 
     network: str = ""
     wide_network: str = ""
+    is_known: bool = False
 
 
 def client_ip(request: HttpRequest) -> str | None:

@@ -80,6 +80,21 @@ class CheckedVerificationSerializer(serializers.VerificationSerializer):
     """A verification whose code was right."""
 
     token = drf.CharField(help_text="Proof that the number is verified. It can be redeemed once.")
+    device = drf.CharField(
+        allow_null=True,
+        help_text="Keep it in the app, and send it in the header `Flashcall-Device` when you start "
+        "another verification: then strangers cannot use up the calls of this number.",
+    )
+
+
+class ChallengeSerializer(serializers._Documented, drf.Serializer[Any]):
+    """A challenge of Altcha, version 1: find the number with this SHA-256 after the salt."""
+
+    algorithm = drf.CharField(help_text="`SHA-256`.")
+    challenge = drf.CharField(help_text="The digest, in hexadecimal digits.")
+    maxnumber = drf.IntegerField(help_text="The number is from 0 to this.")
+    salt = drf.CharField(help_text="Comes before the number.")
+    signature = drf.CharField(help_text="Send it back with the number.")
 
 
 class SerializerExtension(OpenApiSerializerExtension):
@@ -125,6 +140,20 @@ class StartViewExtension(OpenApiViewExtension):
             },
         )
         return extend_schema_view(post=post)(_copy(self.target_class))
+
+
+class ChallengeViewExtension(OpenApiViewExtension):
+    target_class = "django_flashcall.rest_framework.views.ChallengeView"
+
+    def view_replacement(self) -> Any:
+        get = _operation(
+            "challenge_retrieve",
+            "Get a challenge to solve after `challenge_required`. Send the solution, in the header "
+            "`Flashcall-Challenge`, with the same request again. It can be used once.",
+            answers={200: ChallengeSerializer},
+            errors={404: ("The site has another kind of challenge, or none.", "not_found")},
+        )
+        return extend_schema_view(get=get)(_copy(self.target_class))
 
 
 class VerificationViewExtension(OpenApiViewExtension):

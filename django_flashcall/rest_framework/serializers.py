@@ -173,9 +173,14 @@ class StartSerializer(_Documented, serializers.Serializer[Verification]):
 
     def create(self, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
-        run(services.require_challenge, request, validated_data["phone"])
+        challenged = run(services.require_challenge, request, validated_data["phone"])
         return run(
-            services.start, **validated_data, user=request.user, ip=visitors.client_ip(request)
+            services.start,
+            **validated_data,
+            user=request.user,
+            ip=visitors.client_ip(request),
+            device=services.device_of(request),
+            challenged=challenged,
         )
 
     def to_representation(self, instance: Verification) -> Any:
@@ -193,7 +198,11 @@ class CheckSerializer(_Documented, serializers.Serializer[Verification]):
         return instance
 
     def to_representation(self, instance: Verification) -> Any:
-        return {**VerificationSerializer(instance).data, "token": str(self.token)}
+        return {
+            **VerificationSerializer(instance).data,
+            "token": str(self.token),
+            "device": services.issue_device(instance.phone.number),
+        }
 
 
 class ResendSerializer(_Documented, serializers.Serializer[Verification]):
@@ -207,9 +216,9 @@ class ResendSerializer(_Documented, serializers.Serializer[Verification]):
 
     def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
         request = self.context["request"]
-        run(services.require_challenge, request, instance.phone.number)
+        challenged = run(services.require_challenge, request, instance.phone.number)
         ip = visitors.client_ip(request)
-        return run(services.resend, instance, **validated_data, ip=ip)
+        return run(services.resend, instance, **validated_data, ip=ip, challenged=challenged)
 
     def to_representation(self, instance: Verification) -> Any:
         return VerificationSerializer(instance).data

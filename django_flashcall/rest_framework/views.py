@@ -9,6 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,10 +20,12 @@ from ..conf import conf
 from ..decorators import non_atomic
 from ..exceptions import PhoneNotFound, ReauthenticationRequired
 from ..models import Verification
+from ..protection import challenges
 from . import exceptions, serializers
 from .parsers import JSONParser
 
 __all__ = [
+    "ChallengeView",
     "CheckView",
     "FlashcallView",
     "LoginView",
@@ -82,6 +85,16 @@ class StartView(FlashcallView):
 
     def post(self, request: Request) -> Response:
         return self.save(request, code=status.HTTP_201_CREATED)
+
+
+class ChallengeView(FlashcallView):
+    """Return a new challenge to solve after `challenge_required`; 404 if the site makes none."""
+
+    def get(self, request: Request) -> Response:
+        found = challenges.offer()
+        if found is None:
+            raise NotFound
+        return Response(found)
 
 
 class VerificationView(FlashcallView):

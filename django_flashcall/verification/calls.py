@@ -201,7 +201,7 @@ def fail(
         signals.call_placed.send_robust(Call, call=call, error=error, duration=duration)
         if refusal is not None:
             refusal.retry_after = limits.retry_after(
-                call.phone, Source(call.network, call.wide_network), call.created_at
+                call.phone, Source(call.network, call.wide_network, call.is_known), call.created_at
             )
     else:
         signals.call_failed.send_robust(Call, call=call, error=error, duration=duration)

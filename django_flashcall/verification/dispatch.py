@@ -88,6 +88,7 @@ def queue(
         network=source.network,
         wide_network=source.wide_network,
         is_test=test_code is not None,
+        is_known=source.is_known,
         created_at=now,
     )
     if given is not None:
@@ -264,7 +265,7 @@ def _give_up(
 
 def _replace(call: Call, alias: str, given: Secret | None) -> tuple[Call, Secret]:
     """Queue another call instead of one that was rejected, and return it with its code."""
-    source = Source(call.network, call.wide_network)
+    source = Source(call.network, call.wide_network, call.is_known)
 
     def begin() -> tuple[Call, Secret]:
         new, code = queue(call.verification, call.channel, alias, source, timezone.now(), given)

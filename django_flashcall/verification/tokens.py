@@ -151,7 +151,7 @@ def confirm_call(
         found.state, found.verified_at = state, now
         found.redeemed_at = now
         found.record_progress(Call.Progress.COMPLETED)
-        found.phone.mark_verified(now)
+        found.phone.mark_verified(now, is_known=found.is_known)
         transaction.on_commit(
             lambda: signals.phone_verified.send_robust(Verification, verification=found),
             using=database,

@@ -334,11 +334,11 @@ def reach(given: dict[str, Any]) -> dict[str, str]:
         "({confval}`CALLS_TOTAL`). An attack can cost you at most this number times the price "
         "of a call.",
         "Calls from one address": f"At most {address.number} unverified calls in an hour. The "
-        f"fraud guard stops a new address earlier: after {_stopped_at()} uncompleted calls in a "
-        "day, once these calls are ten minutes old.",
+        f"fraud guard narrows an address earlier: after {_stopped_at()} uncompleted calls to "
+        "different numbers, and sooner while much of the budget is spent.",
         "Calls to one range": f"At most {value['CALLS_PER_PREFIX'].number} unverified calls in "
-        f"an hour. For a new range, the fraud guard stops calls after {_stopped_at()} "
-        "uncompleted ones, in the same way.",
+        f"an hour. The fraud guard narrows a new range after {_stopped_at()} uncompleted calls "
+        "to different numbers from different addresses.",
         "Calls to a stranger's phone in a day": f"At most {phone.number}, and at most "
         f"{-(-phone.number // 2)} of them from one address, at least {value['COOLDOWN']} "
         "seconds apart.",
@@ -354,11 +354,11 @@ def _hit(guesses: int, digits: int) -> str:
 
 
 def _stopped_at() -> int:
-    """Return the calls without any completed one that make the guard refuse more of them."""
-    from django_flashcall.protection.fraud_guard import FLOOR_OF_DAY, USUAL_SHARE, Evidence
+    """Return the calls without any completed one from which the guard narrows."""
+    from django_flashcall.protection.evidence import RANGE, USUAL_SHARE, Evidence
 
     calls = 1
-    while calls <= Evidence(unverified=calls).allowed(FLOOR_OF_DAY, USUAL_SHARE):
+    while calls <= Evidence(calls).allowed(RANGE.floor, USUAL_SHARE, RANGE.deviations):
         calls += 1
     return calls
 

@@ -75,7 +75,7 @@ class CallDevice(Device):
     def generate_is_allowed(self) -> tuple[bool, dict[str, Any] | None]:
         """Return whether the number can be called now, and if not, when: see `Device`."""
         phone = Phone.objects.filter(number=self.number).first()
-        free_at = phone.free_at if phone is not None else None
+        free_at = phone.free_at() if phone is not None else None
         if free_at is None or free_at <= timezone.now():
             return True, None
         reason = GenerateNotAllowed.COOLDOWN_DURATION_PENDING

@@ -1,0 +1,227 @@
+"""What the fraud guard concludes from calls. Nothing here reads the database or the clock.
+
+So the same functions judge a request and answer "what if" for the calls of the past.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+PATIENCE = timedelta(minutes=10)
+"""A call counts more and more until it is so old: the person may still be entering the code."""
+
+TRIES = 3
+"""Calls per day to a number that completes which say nothing: one person may request several."""
+
+TRIES_OF_NUMBER = 5
+"""Further ones of a number that count in all."""
+
+REPEATED = 0.1
+"""The weight of another call to the same number, or from the same network. A call to a further
+number from a further network weighs 1: only such calls are dear to make."""
+
+PER_NETWORK = 2
+"""Numbers completed from the same network on a day that count for their range."""
+
+USUAL_SHARE = 0.5
+"""The usual share of uncompleted calls where the past says nothing else."""
+
+LOWEST_SHARE = 0.25
+"""The lowest usual share."""
+
+
+class Observed(NamedTuple):
+    """A call of the past.
+
+    Attributes:
+        number: identifies its number.
+        network: the visitor's network.
+        at: when it was requested.
+        completed: its verification was completed.
+    """
+
+    number: int
+    network: str
+    at: datetime
+    completed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The figures for a range or an address, faded with time.
+
+    Attributes:
+        unverified: calls that were not completed, by weight.
+        honest: numbers that completed, counted once a day.
+    """
+
+    unverified: float = 0
+    honest: float = 0
+
+    def allowed(self, floor: float, share: float, deviations: float) -> float:
+        """Return the weight of uncompleted calls that chance explains."""
+        calls = self.unverified + self.honest
+        expected = share * calls + deviations * math.sqrt(share * (1 - share) * calls)
+        return max(floor, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Strictness:
+    """From when a range or an address is narrowed, and to what.
+
+    Attributes:
+        half_life: the time in which evidence fades to its half.
+        floor: a weight of uncompleted calls that is never suspicious.
+        deviations: allowed standard deviations above the usual share.
+        wait: the time between two calls that pass at once, before any of them was not completed.
+        memory: the time in which calls that passed are forgotten to their half: while a range or
+            an address stays narrowed, longer than the evidence against it.
+    """
+
+    half_life: timedelta
+    floor: float
+    deviations: float
+    wait: timedelta
+    memory: timedelta
+
+
+RANGE = Strictness(timedelta(days=3), 5, 2, timedelta(minutes=30), timedelta(days=14))
+ADDRESS = Strictness(timedelta(days=2), 4, 2, timedelta(hours=2), timedelta(days=2))
+"""Addresses change hands, so their evidence fades faster."""
+
+STRICT_RANGE = replace(RANGE, floor=2.5, deviations=1)
+STRICT_ADDRESS = replace(ADDRESS, floor=0.5, deviations=0.5)
+"""While more than a third of ``CALLS_TOTAL`` is spent: the rest is for those who complete calls."""
+
+
+def weigh(
+    calls: Iterable[Observed], now: datetime, half_life: timedelta, *, settled: bool = False
+) -> Evidence:
+    """Return the evidence of calls to a range or from an address.
+
+    The uncompleted calls count by further numbers or by further networks, whichever is less; see
+    `REPEATED`. For an address, remove the networks: then only numbers count.
+
+    Args:
+        calls: the calls.
+        now: the time of the request.
+        half_life: the time in which they fade to their half.
+        settled: calls of the last minutes count as uncompleted until they are completed, and
+            repeated ones count fully: they have passed although something spoke against them.
+    """
+    by_day: dict[tuple[int, int], list[Observed]] = defaultdict(list)
+    for call in calls:
+        by_day[call.number, (now - call.at) // timedelta(days=1)].append(call)
+    numbers: dict[int, list[float]] = defaultdict(list)
+    networks: dict[str, list[float]] = defaultdict(list)
+    excess: Counter[int] = Counter()
+    from_network: Counter[tuple[str, int]] = Counter()
+    honest = extra = 0.0
+    for (number, day), found in by_day.items():
+        fades = [_fade(now - call.at, half_life) for call in found]
+        done = [(fade, call) for fade, call in zip(fades, found, strict=True) if call.completed]
+        if done:
+            fade, call = max(done)
+            from_network[call.network, day] += 1
+            if not call.network or from_network[call.network, day] <= PER_NETWORK:
+                honest += fade
+            # Fraudsters complete codes on numbers of their own.
+            more = min(len(found) - TRIES, TRIES_OF_NUMBER - excess[number])
+            if more > 0:
+                excess[number] += more
+                extra += more * fade
+            continue
+        for fade, call in zip(fades, found, strict=True):
+            age = max(timedelta(), now - call.at)  # another request can be a moment ahead
+            weight = fade * (1 if settled else min(1.0, age / PATIENCE))
+            numbers[number].append(weight)
+            networks[call.network].append(weight)
+    repeated = 1 if settled else REPEATED
+    weight = _dear(numbers, repeated)
+    if len(networks) > 1 or "" not in networks:
+        weight = min(weight, _dear(networks, repeated))
+    return Evidence(weight + extra, honest)
+
+
+def usual_share(past: Evidence) -> float:
+    """Return the share of uncompleted calls that is borne: half more than there was before.
+
+    Twenty imagined calls with the usual share keep a short past from deciding.
+    """
+    calls = past.unverified + past.honest
+    share = (past.unverified + 20 * USUAL_SHARE) / (calls + 20)
+    return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
+
+
+def _fade(age: timedelta, half_life: timedelta) -> float:
+    return float(0.5 ** (max(age, timedelta()) / half_life))
+
+
+def _dear(groups: dict[int, list[float]] | dict[str, list[float]], repeated: float) -> float:
+    """Return the weight of calls in groups: of each, the heaviest counts fully."""
+    return sum(max(g) + repeated * (sum(g) - max(g)) for g in groups.values())
+
+
+# The trickle.
+
+GROWTH = 16
+"""Each uncompleted call multiplies the wait by this."""
+
+LONGEST_WAIT = timedelta(days=14)
+"""The longest such wait."""
+
+RETURN_AFTER = timedelta(minutes=5)
+"""Visitors who are refused, and ask again after this time, have a trickle of their own."""
+
+RETURN_WITHIN = timedelta(hours=2)
+"""They have to ask again within this time."""
+
+RETURN_FIRST_WAIT = timedelta(minutes=2)
+RETURN_GROWTH = 2
+RETURN_LONGEST_WAIT = timedelta(hours=2)
+"""The same for the calls of visitors who asked again: never less than some calls a day."""
+
+SOLVED_FIRST_WAIT = timedelta(seconds=30)
+SOLVED_GROWTH = 1.5
+SOLVED_LONGEST_WAIT = timedelta(minutes=15)
+"""The same for those who solved the site's ``CHALLENGE``: a solution costs a fraction of a call."""
+
+WORTH = 1
+"""An honest completion outweighs so many uncompleted calls."""
+
+
+class Trickle(NamedTuple):
+    """How much passes of a narrowed range or address.
+
+    Attributes:
+        wait: the time between two calls that pass at once.
+        returning: the same for visitors who asked again.
+        solved: the same for visitors who solved the site's ``CHALLENGE``.
+    """
+
+    wait: timedelta
+    returning: timedelta
+    solved: timedelta
+
+
+def trickle(found: Evidence, strictness: Strictness) -> Trickle:
+    """Return what passes, given the evidence of `weigh` with ``settled``."""
+    level = found.unverified - WORTH * found.honest
+    if level < 0:
+        return Trickle(timedelta(), timedelta(), timedelta())
+    return Trickle(
+        _grow(strictness.wait, GROWTH, level, LONGEST_WAIT),
+        _grow(RETURN_FIRST_WAIT, RETURN_GROWTH, level, RETURN_LONGEST_WAIT),
+        _grow(SOLVED_FIRST_WAIT, SOLVED_GROWTH, level, SOLVED_LONGEST_WAIT),
+    )
+
+
+def _grow(first: timedelta, growth: float, level: float, longest: timedelta) -> timedelta:
+    if level >= math.log(longest / first, growth):
+        return longest
+    return first * float(growth**level)
