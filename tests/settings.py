@@ -57,6 +57,8 @@ TEMPLATES = [
         },
     }
 ]
+# Only the tests of `contrib.otp` and `contrib.two_factor` have its purpose and its middleware.
+SILENCED_SYSTEM_CHECKS = ["django_flashcall.E101", "django_flashcall.E112"]
 TWO_FACTOR_PATCH_ADMIN = False
 TWO_FACTOR_CALL_GATEWAY = "django_flashcall.contrib.two_factor.gateways.FlashCall"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

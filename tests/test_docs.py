@@ -14,6 +14,7 @@ from types import ModuleType
 import django.conf.global_settings
 import pytest
 import rest_framework.settings
+from django.contrib import admin
 from django.core.checks import ERROR
 from django.db import ConnectionHandler
 from django.test import override_settings
@@ -170,6 +171,8 @@ def test_the_code_runs(block, outbox, monkeypatch, settings, request):
     monkeypatch.setenv("FLASHCALL_REPORT_SECRET", "a" * 43)
     backends = settings.FLASHCALL["BACKENDS"]
     names = {"__name__": "example", "FLASHCALL": {"BACKENDS": dict(backends)}}
+    # The guide to django-otp exchanges it.
+    monkeypatch.setattr(admin.site, "__class__", admin.site.__class__)
     if "os.environ" in block.text:
         names["os"] = os
     if "INSTALLED_APPS += " in block.text:
