@@ -15,9 +15,10 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, router
+from django.db.models import CharField, EmailField
 
 from .backends import BaseBackend, load_class
-from .conf import CODE_LENGTHS, BackendConfig, FlashcallSettings, conf
+from .conf import CODE_LENGTHS, BackendConfig, FlashcallSettings, Purpose, conf
 
 IDS_OF_SETTINGS = {
     "BACKENDS": "django_flashcall.E003",
@@ -53,6 +54,8 @@ def check_settings(
         *_channels(),
         *_purposes(),
         *_user_phone_field(),
+        *_new_accounts(),
+        *_reassignment(),
         *_task_framework(),
     ]
 
@@ -114,6 +117,7 @@ def _deployment() -> Iterator[CheckMessage]:
                 'PURPOSES = {"login": {"CODE_LENGTH": 6}}.',
                 id="django_flashcall.W005",
             )
+    yield from _default_purposes()
     yield from _sqlite()
 
 
@@ -198,6 +202,8 @@ def _channels() -> Iterator[CheckMessage]:
 def _purposes() -> Iterator[CheckMessage]:
     if not (_is_right("PURPOSES") and _is_right("CHANNELS")):
         return
+    if not conf.writes("PURPOSES"):
+        return  # a site that does not use them need not mend the defaults: see `_default_purposes`
     for purpose in conf.PURPOSES.values():
         if not conf.channels_for(purpose):
             yield Error(
@@ -207,6 +213,78 @@ def _purposes() -> Iterator[CheckMessage]:
                 "CHANNELS.",
                 id="django_flashcall.E011",
             )
+        if number := _short_test_code(purpose):
+            yield Error(
+                f"FLASHCALL: the code of the test number {number} is shorter than the "
+                f"{purpose.code_length} digits that the purpose {purpose.name!r} requires.",
+                hint="Use codes of 6 digits in TEST_NUMBERS.",
+                id="django_flashcall.E020",
+            )
+
+
+def _default_purposes() -> Iterator[CheckMessage]:
+    """Warn of default purposes that cannot be used. It is no error: the site may not use them."""
+    if conf.writes("PURPOSES") or not (_is_right("PURPOSES") and _is_right("CHANNELS")):
+        return
+    for purpose in conf.PURPOSES.values():
+        if not conf.channels_for(purpose) or _short_test_code(purpose):
+            yield Warning(
+                f"FLASHCALL: the purpose {purpose.name!r} requires {purpose.code_length} digits, "
+                "but the codes of a channel or a test number are shorter.",
+                hint="Add flash_call to CHANNELS, use codes of 6 digits in TEST_NUMBERS, or list "
+                "only the purposes that you use in PURPOSES.",
+                id="django_flashcall.W008",
+            )
+
+
+def _short_test_code(purpose: Purpose) -> str | None:
+    """Return a test number whose code is too short for a purpose; it is refused there."""
+    numbers = conf.TEST_NUMBERS if _is_right("TEST_NUMBERS") else {}
+    short = (number for number, code in numbers.items() if len(code) < purpose.code_length)
+    return next(short, None)
+
+
+def _reassignment() -> Iterator[CheckMessage]:
+    if not (_is_right("REASSIGNED_NUMBERS") and conf.REASSIGNED_NUMBERS):
+        return
+    if not (_is_right("USER_PHONE_FIELD") and conf.USER_PHONE_FIELD):
+        return
+    from .verification.owners import is_number_optional
+
+    try:
+        optional = is_number_optional()
+    except FieldDoesNotExist:
+        return  # `_user_phone_field` reports it
+    if not optional:
+        yield Error(
+            f"FLASHCALL: REASSIGNED_NUMBERS cannot move numbers: {conf.USER_PHONE_FIELD!r} of the "
+            "user model cannot be empty.",
+            hint="Let the field be null, or set REASSIGNED_NUMBERS to 'refuse'.",
+            id="django_flashcall.E022",
+        )
+
+
+def _new_accounts() -> Iterator[CheckMessage]:
+    """Report that login cannot create accounts of this user model."""
+    if not (_is_right("LOGIN") and conf.LOGIN.sign_up and conf.LOGIN.create_user is None):
+        return
+    model: Any = get_user_model()
+    phone = conf.USER_PHONE_FIELD if _is_right("USER_PHONE_FIELD") else None
+    needed = [name for name in model.REQUIRED_FIELDS if name != phone]
+    missing = [name for name in needed if not model._meta.get_field(name).blank]
+    username = model._meta.get_field(model.USERNAME_FIELD)
+    if phone != model.USERNAME_FIELD and (
+        not isinstance(username, CharField) or isinstance(username, EmailField)
+    ):
+        missing.append(model.USERNAME_FIELD)
+    if missing:
+        yield Error(
+            "FLASHCALL: LOGIN cannot create accounts: the user model requires "
+            f"{', '.join(missing)}.",
+            hint="Set CREATE_USER in LOGIN to the dotted path of a callable(number) that creates "
+            "and saves the account.",
+            id="django_flashcall.E021",
+        )
 
 
 def _user_phone_field() -> Iterator[CheckMessage]:

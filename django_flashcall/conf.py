@@ -33,6 +33,9 @@ VOICE_CODE_LENGTH = 4
 CODE_LENGTHS = (4, 6)
 """Code lengths that a flash call supports (FlashingCall API, «Результат запроса FlashingCall»)."""
 
+SESSION = "session"
+"""``ANSWER`` of ``LOGIN`` for a session of Django."""
+
 SECRET_LENGTH = 32
 """Minimum length of a secret in a URL, in characters."""
 
@@ -67,6 +70,21 @@ class Purpose:
     max_attempts: int
     max_calls: int
     token_max_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """``LOGIN``: what login by phone does.
+
+    Attributes:
+        sign_up: whether a number without an account becomes one.
+        create_user: creates and saves that account; None for the account of the app.
+        answer: returns the response of the API; None for a session of Django.
+    """
+
+    sign_up: bool
+    create_user: Callable[[str], Any] | None
+    answer: Callable[[Any, Any], Mapping[str, Any]] | None
 
 
 def _integer(lowest: int, highest: int | None = None) -> Callable[[Any], int]:
@@ -271,6 +289,39 @@ def _purposes(value: Any) -> dict[str, Purpose]:
     return found
 
 
+def _login(value: Any) -> Login:
+    given = dict(_mapping(value))
+    unknown_number = given.pop("UNKNOWN_NUMBER", "refuse")
+    create_user = given.pop("CREATE_USER", None)
+    answer = given.pop("ANSWER", SESSION)
+    if given:
+        raise ValueError(
+            f"it has an unknown key {min(given)!r}; it takes UNKNOWN_NUMBER, CREATE_USER and ANSWER"
+        )
+    try:
+        key = "UNKNOWN_NUMBER"
+        sign_up = _choice("refuse", "sign_up")(unknown_number) == "sign_up"
+        key = "CREATE_USER"
+        create = _optional(_callable)(create_user)
+        key = "ANSWER"
+        return Login(sign_up, create, None if answer == SESSION else _callable(answer))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _reassignment(value: Any) -> int | Callable[..., Any] | None:
+    if value == "refuse":
+        return None
+    if isinstance(value, str):
+        return _callable(value)
+    try:
+        return _integer(1)(value)
+    except ValueError:
+        raise ValueError(
+            f'it must be "refuse", a number of days, or a dotted path, not {value!r}'
+        ) from None
+
+
 class FlashcallSettings:
     """Typed access to ``settings.FLASHCALL``; every read raises `ImproperlyConfigured` if wrong."""
 
@@ -289,10 +340,35 @@ class FlashcallSettings:
         "digits of a flash call code: 4 or 6",
     )
     PURPOSES = Setting(
-        {"signup": {}},
+        {"signup": {}, "change": {}, "login": {"CODE_LENGTH": 6}},
         _purposes,
         f"purpose of verifications → overrides of {', '.join(_OVERRIDES)}; a channel whose codes "
         "are shorter than the purpose requires is not offered",
+    )
+    LOGIN = Setting(
+        {},
+        _login,
+        "login by phone. `UNKNOWN_NUMBER`: `refuse` (default), or `sign_up` to create an account. "
+        "`CREATE_USER`: dotted path of a `callable(number)` that creates it; by default, its "
+        "username is the number or a random name, and it has no password. `ANSWER`: `session` "
+        "(default), or the dotted path of a `callable(request, user)` that returns the response of "
+        "the API",
+    )
+    REASSIGNED_NUMBERS = Setting(
+        "refuse",
+        _reassignment,
+        "what happens when somebody verifies a number of another account, which their operator may "
+        "have reassigned: `refuse`; or a number of days, to move it if its owner verified it "
+        "longer ago; or the dotted path of a `callable(phone, user)` that returns True to move it "
+        "(`user` is None at signup and login). A number that can be moved logs nobody in to the "
+        "former account",
+    )
+    REAUTHENTICATE = Setting(
+        None,
+        _optional(_callable),
+        "dotted path of a `callable(request)`, called before a logged-in user sets, changes or "
+        "removes their number; it returns a true value to allow it. A page can return a redirect "
+        "to your page that asks for the password again",
     )
     CODE_TTL = Setting(300, _integer(60, 600), "seconds until a verification expires, 60 to 600")
     MAX_ATTEMPTS = Setting(
@@ -426,6 +502,10 @@ class FlashcallSettings:
                 continue  # a setting that this one depends on is invalid, and is reported itself
             except ValueError as error:
                 yield name, str(error)
+
+    def writes(self, name: str) -> bool:
+        """Return True if the site has set a setting, and does not rely on its default."""
+        return name in self.given
 
     def channels_for(self, purpose: Purpose) -> tuple[str, ...]:
         """Return the channels whose codes are long enough for the purpose, preferred first."""

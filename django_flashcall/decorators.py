@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, overload
 
 from django.contrib.auth.decorators import login_required, user_passes_test
 from django.db import connections, transaction
-from django.utils.decorators import method_decorator
+from django.http import HttpRequest
 
 from . import services
 
@@ -16,21 +17,41 @@ __all__ = ["PhoneVerifiedRequiredMixin", "non_atomic", "phone_verified_required"
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def phone_verified_required(view: View) -> View:
+@overload
+def phone_verified_required(view: View) -> View: ...
+
+
+@overload
+def phone_verified_required(*, max_age_days: int | None) -> Callable[[View], View]: ...
+
+
+def phone_verified_required(view: Any = None, *, max_age_days: int | None = None) -> Any:
     """Require a logged-in user with a verified number; redirect others to log in or to verify one.
 
     They return to the view afterwards. Needs `django_flashcall.urls`.
+
+    Args:
+        max_age_days: days since the user verified the number; older ones verify it again.
     """
-    verified = user_passes_test(services.has_verified_phone, login_url="django_flashcall:start")
+    if view is None:
+        return partial(phone_verified_required, max_age_days=max_age_days)
+    has_verified = partial(services.has_verified_phone, max_age_days=max_age_days)
+    verified = user_passes_test(has_verified, login_url="django_flashcall:start")
     return login_required(verified(view))
 
 
 class PhoneVerifiedRequiredMixin:
-    """`phone_verified_required` for class-based views; list it first among the base classes."""
+    """`phone_verified_required` for class-based views; list it first among the base classes.
 
-    @method_decorator(phone_verified_required)
-    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
-        return super().dispatch(*args, **kwargs)  # type: ignore[misc]
+    Attributes:
+        phone_max_age_days: days since the user verified the number; None for any time.
+    """
+
+    phone_max_age_days: int | None = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        view = phone_verified_required(max_age_days=self.phone_max_age_days)(super().dispatch)  # type: ignore[misc]
+        return view(request, *args, **kwargs)
 
 
 def non_atomic(view: View) -> View:

@@ -30,11 +30,14 @@ __all__ = [
     "LimitReached",
     "MalformedReport",
     "Misconfigured",
+    "NoAccount",
     "NumberRejected",
     "PhoneNotAllowed",
+    "PhoneNotFound",
     "PhoneTaken",
     "ProviderError",
     "ProviderUnavailable",
+    "ReauthenticationRequired",
     "TemporaryFailure",
     "TooManyAttempts",
     "TooManyCalls",
@@ -180,6 +183,14 @@ class ChallengeRequired(FlashcallError):
     message = _("Confirm that you're not a robot, then try again.")
 
 
+class ReauthenticationRequired(FlashcallError):
+    """The user must pass the site's ``REAUTHENTICATE`` before their number changes."""
+
+    error_code = "reauthentication_required"
+    status_code = 403
+    message = _("Enter your password again, then try again.")
+
+
 class DuplicateCall(FlashcallError):
     """The provider rejected the call as a duplicate of a recent one (its error 10)."""
 
@@ -291,6 +302,14 @@ class PhoneTaken(FlashcallError):
     message = _("An account with this phone number already exists.")
 
 
+class NoAccount(FlashcallError):
+    """Login with a number that has no account, or with one that is not allowed to log in."""
+
+    error_code = "no_account"
+    field = "phone_token"
+    message = _("There's no account with this phone number.")
+
+
 class VerificationNotFound(FlashcallError):
     """The verification does not exist or belongs to someone else; the response is the same."""
 
@@ -298,6 +317,15 @@ class VerificationNotFound(FlashcallError):
     status_code = 404
     field = "detail"
     message = _("Verification not found.")
+
+
+class PhoneNotFound(FlashcallError):
+    """The user has no verified number."""
+
+    error_code = "not_found"
+    status_code = 404
+    field = "detail"
+    message = _("You have no verified phone number.")
 
 
 class ProviderError(Exception):

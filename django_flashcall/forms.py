@@ -69,7 +69,7 @@ def focus(form: forms.BaseForm) -> None:
 
     If there are non-field errors, the template focuses them instead.
     """
-    if form.non_field_errors():
+    if form.non_field_errors() or not form.fields:
         return
     wrong = [name for name in form.fields if name in form.errors]
     name = next(iter(wrong or form.fields))

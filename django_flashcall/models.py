@@ -174,6 +174,16 @@ class Verification(models.Model):
         verbose_name=_("redeemed by"),
     )
 
+    former_owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("former owner"),
+        help_text=_("The account that the number was moved from."),
+    )
+
     class Meta:
         verbose_name = _("verification")
         verbose_name_plural = _("verifications")
@@ -765,11 +775,20 @@ def _newest(
 
 
 _NEWEST = Prepared(Call, _newest)
+_MOMENT: models.DateTimeField[Any, Any] = models.DateTimeField()
 _VERIFY_PHONE = PreparedUpdate(
     Phone,
     lambda *, pk, now: (
         Phone.objects.filter(pk=pk),
-        {"failures": 0, "waits_until": None, "verified_at": now},
+        {
+            "failures": 0,
+            "waits_until": None,
+            # Only an owner renews it, by redeeming the token; see `owners.set_owner`.
+            "verified_at": models.Case(
+                models.When(owner=None, then=models.Value(now, output_field=_MOMENT)),
+                default=models.F("verified_at"),
+            ),
+        },
     ),
 )
 _PROGRESS = PreparedUpdate(

@@ -49,16 +49,11 @@ from .protection.challenges import require_challenge
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
 from .verification import breaker, calls, codes, dispatch, in_flight, tokens
+from .verification.accounts import Person, account_of, create_user
 from .verification.lookup import explain, find, has_verified_phone, phone_of
+from .verification.owners import remove_phone
 from .verification.threads import asynchronous
-from .verification.tokens import (
-    Person,
-    confirm_call,
-    create_user,
-    read_token,
-    redeem,
-    sign_up,
-)
+from .verification.tokens import confirm_call, log_in, read_token, redeem, sign_up
 
 __all__ = [
     "PlacedCall",
@@ -79,12 +74,14 @@ __all__ = [
     "find",
     "forget",
     "has_verified_phone",
+    "log_in",
     "phone_of",
     "place_call",
     "prune",
     "read_token",
     "record_report",
     "redeem",
+    "remove_phone",
     "require_challenge",
     "resend",
     "sign_up",
@@ -344,7 +341,7 @@ def _start(
         returns_code: the code must be known when this returns. It is empty if it is not.
     """
     test_code = conf.TEST_NUMBERS.get(number)
-    account = tokens.account_of(user)
+    account = account_of(user)
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
@@ -352,6 +349,8 @@ def _start(
         # that has read cannot wait for another one that writes.
         found = _look_up(number)
         channel = _choose_channel(channel, purpose, found.stopped)
+        if code is None and test_code is not None and len(test_code) < purpose.code_length:
+            raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)  # the system checks report it
         plan = _plan(number, channel, found, now)
         if returns_code:
             plan = _fix_code(plan, code or test_code, channel, purpose)

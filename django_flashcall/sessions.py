@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from django.contrib.auth import login
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from . import services
-from .exceptions import FlashcallError
+from .conf import conf
+from .exceptions import FlashcallError, ReauthenticationRequired
 from .models import Phone, Verification
 from .protection import visitors
 from .redaction import Secret
+from .verification.tokens import LOGIN
 
-__all__ = ["redeem", "sign_up", "verification"]
+__all__ = ["log_in", "redeem", "sign_up", "verification"]
 
 _TOKENS = f"{visitors.SESSION_KEY}_tokens"
 _CURRENT = f"{visitors.SESSION_KEY}_current"
@@ -78,10 +82,51 @@ def sign_up(request: HttpRequest, create_user: Any) -> tuple[Any, Phone]:
     return services.sign_up(_token(request, "signup"), create_user, **visitor(request))
 
 
+def log_in(request: HttpRequest, token: str | None = None) -> tuple[Any, Phone]:
+    """Log the visitor in with the token of a number; see `services.log_in` for its errors.
+
+    The session gets a new key and Django's signal ``user_logged_in`` is sent once.
+
+    Args:
+        token: the token; by default, the one in the session.
+
+    Returns:
+        the user and their number.
+    """
+    if token is None:
+        token = _token(request, LOGIN)
+    user, phone = services.log_in(token, **visitor(request))
+    login(request, user)
+    forget(request, purpose=LOGIN)
+    return user, phone
+
+
 def forget(request: HttpRequest, *, purpose: str) -> None:
     """Delete the token from the session."""
     tokens = request.session.get(_TOKENS, {})
-    request.session[_TOKENS] = {kept: tokens[kept] for kept in tokens if kept != purpose}
+    if purpose in tokens:
+        request.session[_TOKENS] = {kept: tokens[kept] for kept in tokens if kept != purpose}
+
+
+def reauthenticate(request: HttpRequest) -> HttpResponseBase | None:
+    """Let the site's ``REAUTHENTICATE`` decide whether the user may change their number.
+
+    Args:
+        request: a request of Django or Django REST framework, passed on to ``REAUTHENTICATE``.
+
+    Returns:
+        None if they may, or the response that the site wants to give.
+
+    Raises:
+        ReauthenticationRequired: ``REAUTHENTICATE`` returned a false value.
+    """
+    decide = conf.REAUTHENTICATE
+    decision = True if decide is None else decide(request)
+    if isinstance(decision, HttpResponseBase):
+        return decision
+    if not decision:
+        raise ReauthenticationRequired
+    return None
 
 
 def set_current(request: HttpRequest, verification: Verification) -> None:

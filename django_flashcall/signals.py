@@ -13,6 +13,8 @@ __all__ = [
     "call_placed",
     "delivery_reported",
     "fraud_suspected",
+    "phone_changed",
+    "phone_reassigned",
     "phone_redeemed",
     "phone_verified",
     "provider_trouble",
@@ -79,6 +81,16 @@ delivery_reported = Signal()
 
 phone_verified = Signal()
 """The right code was entered. ``sender`` is `Verification`, ``verification`` the row."""
+
+phone_changed = Signal()
+"""A user changed or removed their number. Tell the owner of the former one, by SMS or e-mail.
+
+``sender`` is `Phone`; ``user``, ``former_phone``, and ``phone``, None if it was removed."""
+
+phone_reassigned = Signal()
+"""A number moved from one account to another, as ``REASSIGNED_NUMBERS`` allows.
+
+``sender`` is `Phone`; ``phone``, ``user``, and ``former_owner``, whose account keeps all else."""
 
 phone_redeemed = Signal()
 """A token was redeemed. ``user`` is None if no account got the number.

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from . import webhooks
-from .pages import views
+from .pages import accounts, views
 
 __all__ = ["app_name", "urlpatterns"]
 
@@ -11,6 +11,11 @@ app_name = "django_flashcall"
 
 urlpatterns = [
     path("", views.StartView.as_view(), name="start"),
+    path("login/", accounts.LoginView.as_view(), name="login"),
+    path("number/", accounts.NumberView.as_view(), name="number"),
+    path("number/change/", accounts.ChangeView.as_view(), name="change"),
+    path("number/remove/", accounts.RemoveView.as_view(), name="remove"),
+    path("taken/", accounts.TakenView.as_view(), name="taken"),
     path("signup/", views.SignupView.as_view(), name="signup"),
     path("done/", views.DoneView.as_view(), name="done"),
     path("<uuid:id>/", views.CheckView.as_view(), name="check"),

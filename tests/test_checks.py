@@ -1,6 +1,7 @@
 import ast
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
 from django.db import ConnectionHandler
 
@@ -66,6 +67,13 @@ def test_right_settings_are_silent(settings, connect):
             },
             "E011",
         ),
+        (
+            {"TEST_NUMBERS": {"+79161234567": "4321"}, "PURPOSES": {"login": {}}, "CODE_LENGTH": 6},
+            "E020",
+        ),
+        ({"LOGIN": {"UNKNOWN_NUMBER": "maybe"}}, "E013"),
+        ({"LOGIN": {"ANSWER": "no.such.answer"}}, "E013"),
+        ({"LOGIN": {"UNKOWN_NUMBER": "refuse"}}, "E013"),
         ({"CODE_TTL": 601}, "E012"),
         ({"MAX_ATTEMPTS": 0}, "E013"),
         ({"PURPOSES": {"login": {"TTL": 1}}}, "E014"),
@@ -151,6 +159,53 @@ def test_logging_in_with_four_digits(settings):
     assert "django_flashcall.W005" in ids(settings, PURPOSES=four)
     assert "django_flashcall.W005" not in ids(settings, PURPOSES=six)
     assert "django_flashcall.W005" not in ids(settings, PURPOSES=four, CODE_LENGTH=6)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"CHANNELS": {"voice_code": ["default"]}}, {"TEST_NUMBERS": {"+79161234567": "4321"}}],
+)
+def test_a_default_purpose_that_cannot_be_used_is_no_error(settings, keys):
+    assert found(settings, **keys) == []
+    assert "django_flashcall.W008" in ids(settings, **keys)
+    assert "django_flashcall.W008" not in ids(settings, PURPOSES={"signup": {}}, **keys)
+    assert "django_flashcall.W008" not in ids(settings)
+
+
+SIGN_UP = {"UNKNOWN_NUMBER": "sign_up"}
+
+
+@pytest.mark.parametrize("missing", [["first_name"], ["email", "last_login"]])
+def test_accounts_that_login_cannot_create(settings, monkeypatch, missing):
+    model = get_user_model()
+    assert found(settings, LOGIN=SIGN_UP) == []
+    monkeypatch.setattr(model, "REQUIRED_FIELDS", ["email", *missing])
+    for name in missing:
+        monkeypatch.setattr(model._meta.get_field(name), "blank", False)
+    (message,) = found(settings, LOGIN=SIGN_UP)
+    assert message.id == "django_flashcall.E021"
+    assert missing[0] in message.msg
+    assert found(settings) == []
+    own = {**SIGN_UP, "CREATE_USER": "django_flashcall.phones.parse"}
+    assert found(settings, LOGIN=own) == []
+
+
+def test_a_number_that_its_account_needs_cannot_be_moved(settings):
+    for keys in ({}, {"USER_PHONE_FIELD": "last_name"}):
+        assert found(settings, REASSIGNED_NUMBERS=365, **keys) == []
+    name = {"USER_PHONE_FIELD": "username"}
+    assert [m.id for m in found(settings, REASSIGNED_NUMBERS=365, **name)] == [
+        "django_flashcall.E022"
+    ]
+    assert found(settings, **name) == []
+
+
+def test_an_email_address_is_not_made_up_for_a_username(settings, monkeypatch):
+    model = get_user_model()
+    monkeypatch.setattr(model, "USERNAME_FIELD", "email")
+    monkeypatch.setattr(model, "REQUIRED_FIELDS", [])
+    assert [m.id for m in found(settings, LOGIN=SIGN_UP)] == ["django_flashcall.E021"]
+    assert found(settings, LOGIN=SIGN_UP, USER_PHONE_FIELD="email") == []
 
 
 WAITING = {

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_flashcall.conf import FlashcallSettings, Rate, conf
+from django_flashcall.conf import FlashcallSettings, Login, Rate, conf
 
 BACKENDS = {"default": {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}}
 
@@ -52,7 +52,7 @@ def test_defaults_are_those_of_the_contract(settings, name, default):
 
 
 def test_every_setting_says_what_it_means():
-    assert len(FlashcallSettings.all()) == 32
+    assert len(FlashcallSettings.all()) == 35
     for setting in FlashcallSettings.all().values():
         assert setting.meaning
 
@@ -91,6 +91,17 @@ def test_every_setting_says_what_it_means():
         ("CHANNELS", {"sms": ["default"]}, "one of"),
         ("CHANNELS", {"flash_call": []}, "at least"),
         ("CHANNELS", {"flash_call": "default"}, "list"),
+        ("LOGIN", "session", "dictionary"),
+        ("LOGIN", {"ANSWER": None}, "ANSWER: it must be a name"),
+        ("LOGIN", {"ANSWER": "django.VERSION"}, "ANSWER: 'django.VERSION' is not callable"),
+        ("LOGIN", {"CREATE_USER": "nothing"}, "CREATE_USER: it must be the dotted path"),
+        ("LOGIN", {"UNKNOWN_NUMBER": True}, "UNKNOWN_NUMBER: it must be one of"),
+        ("LOGIN", {"UNKNOWN": "refuse"}, "unknown key 'UNKNOWN'"),
+        ("REASSIGNED_NUMBERS", 0, "days"),
+        ("REASSIGNED_NUMBERS", None, "days"),
+        ("REASSIGNED_NUMBERS", True, "days"),
+        ("REASSIGNED_NUMBERS", "move", "dotted path"),
+        ("REAUTHENTICATE", True, "name"),
         ("PURPOSES", {}, "at least"),
         ("PURPOSES", {"login": {"CODE_LENGHT": 6}}, "CODE_LENGHT"),
         ("PURPOSES", {"login": {"CODE_LENGTH": 5}}, "4, 6"),
@@ -129,6 +140,13 @@ def test_secret_values_stay_out_of_the_messages(settings):
 def test_rates_are_written_as_in_drf(settings, text, rate):
     settings.FLASHCALL = {"BACKENDS": BACKENDS, "CALLS_PER_IP": text}
     assert rate == conf.CALLS_PER_IP
+
+
+def test_login_exists_by_default_with_six_digits(settings):
+    settings.FLASHCALL = {"BACKENDS": BACKENDS}
+    lengths = {name: purpose.code_length for name, purpose in conf.PURPOSES.items()}
+    assert lengths == {"signup": 4, "change": 4, "login": 6}
+    assert Login(sign_up=False, create_user=None, answer=None) == conf.LOGIN
 
 
 def test_a_purpose_overrides_settings_of_its_own(settings):

@@ -34,7 +34,7 @@ class Visitor(requests.Session):
     def prove(self, page: requests.Response, number: str, path: str = "") -> requests.Response:
         """Have a number called, and type what the virtual phone shows."""
         check = self.submit(page, path, phone=number, channel="flash_call")
-        digits = re.search("<mark>([0-9]{4})</mark>", self.look("virtual-phone/").text)[1]
+        digits = re.search("<mark>([0-9]{4}|[0-9]{6})</mark>", self.look("virtual-phone/").text)[1]
         return self.submit(check, code=digits)
 
     def sign_up(self, username: str, number: str) -> requests.Response:
@@ -86,30 +86,37 @@ def test_login_and_change_of_number(demo, visitor):
     profile = visitor.look("profile/")
     assert "+79161000002" in profile.text
     visitor.submit(profile, "logout/")
-    login = visitor.look("profile/")
-    assert login.url == f"{demo.site}login/?next=/profile/"
+    assert visitor.look("profile/").url == f"{demo.site}phone/login/?next=/profile/"
+    login = visitor.look("login/")
     back = visitor.submit(login, username="cid", password=PASSWORD, next="/profile/")
     assert back.url == f"{demo.site}profile/"
 
-    start = visitor.look("profile/phone/")
-    assert "purpose=change_phone" in start.url
-    confirm = visitor.prove(start, "8 916 100-00-03")
-    assert confirm.url == f"{demo.site}profile/phone/"
-    assert "<del>+79161000002</del>" in confirm.text
-    assert "+79161000002" in visitor.look("profile/").text  # nothing changes unasked
-    changed = visitor.submit(confirm)
+    start = visitor.look("phone/number/change/?next=/profile/")
+    assert "+7******0002" in start.text
+    changed = visitor.prove(start, "8 916 100-00-03")
+    assert changed.url == f"{demo.site}profile/"
     assert "+79161000003" in changed.text
     assert "+79161000002" not in changed.text
+
+
+def test_login_by_phone(demo, visitor):
+    demo.manage("shell", "-c", GIVE_TO_ADMIN)
+    assert 'href="/phone/login/"' in visitor.look("").text
+    login = visitor.look("profile/")
+    assert login.url == f"{demo.site}phone/login/?next=/profile/"
+    profile = visitor.prove(login, "8 916 100-00-06")
+    assert profile.url == f"{demo.site}profile/"
+    assert "+79161000006" in profile.text
+    visitor.submit(profile, "logout/")
+    assert "/phone/login/" in visitor.look("profile/").url
 
 
 def test_a_number_of_another_account_is_refused(demo, visitor):
     demo.manage("shell", "-c", GIVE_TO_ADMIN)
     visitor.sign_up("dan", "8 916 100-00-05")
-    confirm = visitor.prove(visitor.look("profile/phone/"), "8 916 100-00-06")
-    refused = visitor.submit(confirm)
-    assert refused.url == f"{demo.site}profile/"
-    assert "An account with this phone number already exists." in refused.text
-    assert "+79161000005" in refused.text
+    refused = visitor.prove(visitor.look("phone/number/change/"), "8 916 100-00-06")
+    assert "This number has an account already" in refused.text
+    assert "+79161000005" in visitor.look("profile/").text
 
 
 def test_the_phone_says_a_voice_code_and_stays_silent_when_busy(visitor):
@@ -151,7 +158,8 @@ def test_the_phone_without_its_provider(demo, unused_tcp_port):
 GIVE_TO_ADMIN = """
 from django.contrib.auth import get_user_model
 from django_flashcall.models import Phone
-Phone.objects.create(number="+79161000006", owner=get_user_model().objects.get(username="admin"))
+admin = get_user_model().objects.get(username="admin")
+Phone.objects.get_or_create(number="+79161000006", defaults={"owner": admin})
 """
 
 SCREEN = """

@@ -6,11 +6,14 @@ Runs on SQLite and on PostgreSQL: what must happen once happens once on either.
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user_model, user_logged_in
+from django.contrib.sessions.models import Session
 from django.db import connections
 from django.db.models import Sum
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_flashcall.models import Attempt, Call, CallCount, Phone, Refusal, Verification
@@ -41,7 +44,8 @@ def at_once(request, times=THREADS):
         try:
             barrier.wait()
             response = request(client, number)
-            return response.status_code, response.json().get("error_code")
+            body = response.json() if response.content else {}
+            return response.status_code, body.get("error_code")
         finally:
             connections.close_all()
 
@@ -219,3 +223,85 @@ def test_refusals_are_counted_exactly(outbox, configure):
 
     assert at_once(start) == {(429, "too_many_calls"): THREADS}
     assert sum(row.count for row in Refusal.objects.filter(reason="too_many_calls")) == THREADS
+
+
+def tokens_of(outbox, times, purpose="login", number=NUMBER):
+    """Verify a number several times; return the tokens."""
+    found = []
+    for _ in range(times):
+        start = {"phone": number, "purpose": purpose}
+        response = APIClient().post("/api/verifications/", start, format="json")
+        path = f"/api/verifications/{response.json()['id']}/check/"
+        response = APIClient().post(path, {"code": outbox[-1].code}, format="json")
+        found.append(response.json()["token"])
+    return found
+
+
+def test_logins_with_one_token(outbox):
+    ann = get_user_model().objects.create_user("ann")
+    Phone.objects.create(number=NUMBER, owner=ann)
+    (token,) = tokens_of(outbox, 1)
+    heard = []
+
+    def log_in(client, _):
+        return client.post("/api/login/", {"phone_token": token}, format="json")
+
+    def hear(**kwargs):
+        heard.append(kwargs["user"])
+
+    user_logged_in.connect(hear)
+    try:
+        answers = at_once(log_in)
+    finally:
+        user_logged_in.disconnect(hear)
+    assert answers == {(200, None): 1, (400, "invalid_token"): THREADS - 1}
+    assert heard == [ann]
+    assert Session.objects.count() == 1
+
+
+def test_first_logins_with_many_tokens_of_one_number_create_one_account(outbox, configure):
+    configure(COOLDOWN=0, CALLS_PER_PHONE="100/day", LOGIN={"UNKNOWN_NUMBER": "sign_up"})
+    tokens = tokens_of(outbox, 10)
+
+    def log_in(client, n):
+        return client.post("/api/login/", {"phone_token": tokens[n]}, format="json")
+
+    assert at_once(log_in, times=10) == {(200, None): 10}
+    assert Phone.objects.get().owner == get_user_model().objects.get()
+    assert Session.objects.count() == 10
+
+
+def test_users_who_verify_a_number_that_can_be_moved(outbox, configure):
+    """One of them gets it: then it was verified a moment ago, and moves no more."""
+    configure(COOLDOWN=0, CALLS_PER_PHONE="100/day", REASSIGNED_NUMBERS=30)
+    create = get_user_model().objects.create_user
+    users = [create(f"user{n}") for n in range(10)]
+    at = timezone.now() - timedelta(days=31)
+    Phone.objects.create(number=NUMBER, owner=create("old"), verified_at=at)
+    tokens = tokens_of(outbox, 10, purpose="change")
+
+    def change(client, n):
+        client.force_authenticate(users[n])
+        return client.post("/api/phone/", {"phone_token": tokens[n]}, format="json")
+
+    assert at_once(change, times=10) == {(200, None): 1, (400, "phone_taken"): 9}
+    redeemed = Verification.objects.get(state="redeemed")
+    assert redeemed.former_owner.username == "old"
+    assert Phone.objects.get().owner == redeemed.redeemed_by
+
+
+def test_changes_of_one_user_leave_one_number(outbox, configure):
+    configure(COOLDOWN=0, CALLS_PER_IP=None, CALLS_PER_PREFIX=None)
+    ann = get_user_model().objects.create_user("ann")
+    numbers = [f"+7916123456{n}" for n in range(10)]
+    tokens = [tokens_of(outbox, 1, purpose="change", number=number)[0] for number in numbers]
+
+    def change(client, n):
+        client.force_authenticate(ann)
+        if n == 0:
+            return client.delete("/api/phone/")
+        return client.post("/api/phone/", {"phone_token": tokens[n]}, format="json")
+
+    answers = at_once(change, times=10)
+    assert answers[200, None] == 9
+    assert Phone.objects.filter(owner=ann).count() <= 1

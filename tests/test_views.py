@@ -206,7 +206,13 @@ def test_another_purpose(client, outbox, configure):
     assert Verification.objects.get().purpose == "login"
     page = client.get(check)
     assert "Enter the last 6 digits" in words(page)
-    assert client.post(f"{check}cancel/").url == f"{START}?purpose=login"
+    assert client.post(f"{check}cancel/").url == "/phone/login/"
+
+
+def test_cancelling_for_a_purpose_of_the_site(client, outbox, configure):
+    configure(PURPOSES={"signup": {}, "order": {}})
+    check = start(client, query="?purpose=order")
+    assert client.post(f"{check}cancel/").url == f"{START}?purpose=order"
 
 
 def test_no_such_purpose(client, outbox):
@@ -506,16 +512,13 @@ def test_a_number_that_another_account_has(client, user, outbox):
     eve = get_user_model().objects.create_user(username="eve")
     Phone.objects.create(number=NUMBER, owner=eve)
     check = start(client)
-    assert client.post(check, {"code": outbox[0].code}).url == check
-    page = client.get(check)
-    assert "An account with this phone number already exists." in words(page)
-    assert "Start again" in words(page)
+    assert client.post(check, {"code": outbox[0].code}).url == "/phone/taken/"
     assert Phone.objects.get(number=NUMBER).owner == eve
 
 
 def test_a_users_number_for_another_purpose_waits_for_the_site(client, user, outbox, configure):
-    configure(PURPOSES={"signup": {}, "login": {}})
-    check = start(client, query="?purpose=login&next=/in/")
+    configure(PURPOSES={"signup": {}, "order": {}})
+    check = start(client, query="?purpose=order&next=/in/")
     assert client.post(check, {"code": outbox[0].code}).url == "/in/"
     assert Phone.objects.get().owner is None
 
@@ -584,8 +587,8 @@ def test_a_taken_number(client, verified):
     eve = get_user_model().objects.create_user(username="eve")
     Phone.objects.update(owner=eve)
     said = {"__all__": ["An account with this phone number already exists."]}
-    assert errors(client.get(SIGNUP)) == said  # before the rest is filled in
     assert errors(client.post(SIGNUP, ANN)) == said
+    assert client.get(SIGNUP).url == "/phone/taken/"  # before anything is filled in
     assert get_user_model().objects.count() == 1
 
 

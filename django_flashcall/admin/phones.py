@@ -42,7 +42,8 @@ class PhoneAdmin(HistoryAdmin):
     search_help_text = _("A phone number in any format, or the owner's username.")
     fields = (
         ("masked", "state"),
-        ("shown_owner", "verified"),
+        ("shown_owner", "former_owner"),
+        "verified",
         ("failures", "waits"),
         ("calls", "verifications"),
         ("last_called", "first_seen"),
@@ -113,6 +114,15 @@ class PhoneAdmin(HistoryAdmin):
     @admin.display(description=_("owner"))
     def shown_owner(self, phone: Phone) -> str:
         return str(phone.owner) if phone.owner else "–"
+
+    @admin.display(description=_("moved from"))
+    def former_owner(self, phone: Phone) -> str:
+        """Show the account that had the number before it was moved, and when; as long as stored."""
+        moved = phone.verifications.exclude(former_owner=None).select_related("former_owner")
+        latest = moved.order_by("-redeemed_at").first()
+        if latest is None:
+            return "–"
+        return two_lines(str(latest.former_owner), format_datetime(latest.redeemed_at))
 
     @admin.display(description=pgettext_lazy("phone", "verified"))
     def verified(self, phone: Phone) -> str:

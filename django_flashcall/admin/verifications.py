@@ -37,7 +37,7 @@ class VerificationAdmin(HistoryAdmin):
         rows = super().get_queryset(request)
         # Only the page of one verification shows the users.
         if request.resolver_match and request.resolver_match.kwargs.get("object_id"):
-            rows = rows.select_related("phone", "user", "redeemed_by")
+            rows = rows.select_related("phone", "user", "redeemed_by", "former_owner")
         return rows
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:

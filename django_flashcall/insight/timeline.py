@@ -51,7 +51,8 @@ def of(verification: Verification) -> list[Event]:
     """Return the events of a verification, oldest first, in three queries.
 
     Args:
-        verification: fetched with `user` and `redeemed_by`, or each costs another query.
+        verification: fetched with `user`, `redeemed_by` and `former_owner`, or each costs another
+            query.
     """
     events = [Event(verification.created_at, Kind.STARTED, verification)]
     calls = verification.calls.order_by("pk").prefetch_related("reports")

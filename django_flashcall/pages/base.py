@@ -6,13 +6,14 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
 from django.contrib.sessions.backends.base import UpdateError
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import redirect, resolve_url
 from django.template.loader import render_to_string, select_template
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -25,6 +26,7 @@ from .. import database_errors, forms, services, sessions
 from ..decorators import non_atomic
 from ..exceptions import FlashcallError, Unavailable, VerificationNotFound
 from ..models import Verification
+from ..verification.tokens import CHANGE
 
 DEFAULT_PURPOSE = "signup"
 
@@ -88,7 +90,29 @@ class Page(RedirectURLMixin, View):
         return f"{path}?{urlencode(query)}" if query else path
 
     def get_default_redirect_url(self) -> str:
-        return super().get_default_redirect_url() if self.next_page else self.url("done")
+        if self.next_page:
+            return super().get_default_redirect_url()
+        match self.get_purpose():
+            case "login":
+                return resolve_url(settings.LOGIN_REDIRECT_URL)
+            case "change":
+                return self.url("number")
+            case _:
+                return self.url("done")
+
+    def get_purpose(self) -> str:
+        """Return the purpose of the verification that the page belongs to."""
+        return DEFAULT_PURPOSE
+
+    def sets_number(self) -> bool:
+        """Return True if the number will be that of the logged-in user once it is verified."""
+        user = getattr(self.request, "user", None)
+        known = user is not None and user.is_authenticated
+        return known and self.get_purpose() in (DEFAULT_PURPOSE, CHANGE)
+
+    def reauthenticate(self) -> HttpResponseBase | None:
+        """Ask the site whether the user may change their number; see `sessions.reauthenticate`."""
+        return sessions.reauthenticate(self.request) if self.sets_number() else None
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)  # type: ignore[misc]
@@ -101,13 +125,13 @@ class Page(RedirectURLMixin, View):
 class FormPage(Page, FormView):  # type: ignore[type-arg]
     """A page with a form that shows the errors of the services."""
 
-    def form_valid(self, form: Any) -> HttpResponse:
+    def form_valid(self, form: Any) -> Any:
         try:
             return self.proceed(form)
         except FlashcallError as error:
             return self.refused(form, error)
 
-    def proceed(self, form: Any) -> HttpResponse:
+    def proceed(self, form: Any) -> HttpResponseBase:
         """Process a valid form and return a redirect."""
         raise NotImplementedError
 
@@ -136,10 +160,18 @@ class VerificationPage(Page):
             return NotFoundView.as_view()(request)  # type: ignore[no-any-return]
         return super().enter(request, *args, **kwargs)
 
+    def get_purpose(self) -> str:
+        return self.verification.purpose
+
     def start_url(self) -> str:
         """Return the URL to start another verification for the same purpose."""
-        purpose = self.verification.purpose
-        return self.url("start", **({} if purpose == DEFAULT_PURPOSE else {"purpose": purpose}))
+        match purpose := self.get_purpose():
+            case "signup":
+                return self.url("start")
+            case "login" | "change":
+                return self.url(purpose)
+            case _:
+                return self.url("start", purpose=purpose)
 
     def back(self, error: FlashcallError | None = None) -> HttpResponse:
         """Redirect to the page of the verification, which shows the error, if any."""

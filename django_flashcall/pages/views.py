@@ -29,11 +29,14 @@ from ..exceptions import (
     FlashcallError,
     InvalidCode,
     InvalidToken,
+    NoAccount,
     PhoneTaken,
 )
 from ..models import Call, Verification
 from ..protection import visitors
 from ..verification.lookup import explain, rejection
+from ..verification.owners import is_taken
+from ..verification.tokens import LOGIN
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
@@ -63,7 +66,9 @@ class StartView(FormPage):
             forms.add_stored_error(context["form"], refusal)
         return context
 
-    def proceed(self, form: Any) -> HttpResponse:
+    def proceed(self, form: Any) -> HttpResponseBase:
+        if (response := self.reauthenticate()) is not None:
+            return response
         request = self.request
         services.require_challenge(request, form.cleaned_data["phone"])
         verification = services.start(
@@ -120,7 +125,9 @@ class CheckView(VerificationPage, FormPage):
         # Only an empty field is invalid here; the services would raise the same error.
         return self.refused(form, InvalidCode(self.verification.code_length))
 
-    def proceed(self, form: Any) -> HttpResponse:
+    def proceed(self, form: Any) -> HttpResponseBase:
+        if (response := self.reauthenticate()) is not None:
+            return response
         ip = visitors.client_ip(self.request)
         token = services.check(self.verification, form.cleaned_data["code"], ip=ip)
         sessions.keep(self.request, self.verification, token)
@@ -129,20 +136,32 @@ class CheckView(VerificationPage, FormPage):
     def succeed(self) -> HttpResponse:
         """Continue after the number was verified and its token stored in the session.
 
-        If a logged-in user verified the number for ``signup``, it becomes theirs at once. Otherwise
-        your code or the sign-up page redeems the token.
+        Verified for ``login``, the visitor is logged in. If a logged-in user verified the number
+        for ``signup`` or ``change``, it becomes theirs at once. Otherwise your code or the sign-up
+        page redeems the token.
         """
-        user = getattr(self.request, "user", None)
-        if (
-            user is not None
-            and user.is_authenticated
-            and self.verification.purpose == DEFAULT_PURPOSE
-        ):
+        purpose = self.get_purpose()
+        if purpose == LOGIN:
+            return self.log_in()
+        if self.sets_number():
             try:
-                sessions.redeem(self.request, user=user)
+                sessions.redeem(self.request, purpose=purpose, user=self.request.user)
+            except PhoneTaken:
+                sessions.forget(self.request, purpose=purpose)
+                return redirect(self.url("taken"))
             except FlashcallError:
-                sessions.forget(self.request, purpose=DEFAULT_PURPOSE)
+                sessions.forget(self.request, purpose=purpose)
                 raise
+        return redirect(self.get_success_url())
+
+    def log_in(self) -> HttpResponse:
+        """Log the visitor in; if the number cannot log in, return to the page that asks for it."""
+        try:
+            sessions.log_in(self.request)
+        except (NoAccount, PhoneTaken) as error:
+            sessions.forget(self.request, purpose=LOGIN)
+            sessions.store_error(self.request, error)
+            return redirect(self.start_url())
         return redirect(self.get_success_url())
 
     def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
@@ -253,10 +272,10 @@ class SignupView(FormPage):
         return super().get_context_data(verification=self.verification, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        form = self.get_form()
-        if self.verification.phone.owner_id is not None:
-            forms.add_service_error(form, PhoneTaken())  # before the rest is filled in
-        return self.render_to_response(self.get_context_data(form=form))
+        if is_taken(self.verification.phone):  # before the form is filled in
+            sessions.forget(request, purpose=DEFAULT_PURPOSE)
+            return redirect(self.url("taken"))
+        return super().get(request, *args, **kwargs)
 
     def proceed(self, form: Any) -> HttpResponse:
         try:

@@ -45,7 +45,7 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
     Unlike DRF's handler, it does not roll back a transaction: our views are not atomic, so only a
     test can have one open.
     """
-    if isinstance(exception, exceptions.VerificationNotFound):
+    if isinstance(exception, (exceptions.VerificationNotFound, exceptions.PhoneNotFound)):
         return Response(
             {"detail": str(exception), "error_code": exception.error_code}, exception.status_code
         )

@@ -24,7 +24,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers as drf
 from rest_framework.settings import api_settings
 
-from ..conf import CHANNELS
+from ..conf import CHANNELS, conf
 from ..models import Call, Verification
 from . import serializers
 
@@ -47,9 +47,14 @@ CALLING = {
     503: ("No call can be placed right now.", "provider_unavailable"),
 }
 
+ANY: Mapping[str, Any] = {"type": "object", "additionalProperties": {}}
+"""Schema of a response that the site chooses."""
+
 INVALID = "invalid parse_error"
 
 ENDED = "expired cancelled already_verified"
+
+NO_PHONE = {404: ("The user has no verified number.", "not_found")}
 
 NOT_FOUND = {404: ("It does not exist or belongs to somebody else.", "not_found")}
 
@@ -194,29 +199,98 @@ class SignupViewExtension(OpenApiViewExtension):
     target_class = "django_flashcall.rest_framework.views.SignupView"
 
     def view_replacement(self) -> Any:
-        model = get_user_model()
         request = serializers.SignupSerializer
         names = request().get_fields()
-        answer = {
-            "type": "object",
-            "properties": {
-                "id": _primary_key(model._meta.pk),
-                model.USERNAME_FIELD: {"type": "string"},
-                "phone": {"type": "string", "description": "The verified number."},
-            },
-            "required": ["id", model.USERNAME_FIELD, "phone"],
-        }
         post = _operation(
             "signup",
             "Create an account with a verified number.",
             request=request,
-            answers={201: answer},
+            answers={201: _account_answer("The verified number.")},
             fields=names,
             errors={
                 400: ("A value is not valid.", f"{INVALID} invalid_token phone_taken"),
             },
         )
         return extend_schema_view(post=post)(_copy(self.target_class))
+
+
+class LoginViewExtension(OpenApiViewExtension):
+    """Describe the response that the setting ``LOGIN`` chooses."""
+
+    target_class = "django_flashcall.rest_framework.views.LoginView"
+
+    def view_replacement(self) -> Any:
+        post = _operation(
+            "login",
+            "Log in with a verified number.",
+            request=serializers.LoginSerializer,
+            answers={
+                200: _account_answer("The number, masked.") if conf.LOGIN.answer is None else ANY
+            },
+            fields=("phone_token",),
+            errors={
+                400: (
+                    "The number cannot log in.",
+                    f"{INVALID} invalid_token no_account phone_taken",
+                ),
+            },
+        )
+        return extend_schema_view(post=post)(_copy(self.target_class))
+
+
+class PhoneViewExtension(OpenApiViewExtension):
+    target_class = "django_flashcall.rest_framework.views.PhoneView"
+
+    def view_replacement(self) -> Any:
+        forbidden = {
+            403: (
+                "Nobody is logged in, or the user must enter the password again.",
+                "not_authenticated reauthentication_required",
+            )
+        }
+        get = _operation(
+            "phone_retrieve",
+            "Show the number of the logged-in user.",
+            answers={200: serializers.PhoneSerializer},
+            errors=NO_PHONE,
+        )
+        post = _operation(
+            "phone_change",
+            "Set or change the number of the logged-in user.",
+            request=serializers.PhoneChangeSerializer,
+            answers={200: serializers.PhoneSerializer},
+            fields=("phone_token",),
+            errors={
+                400: ("The number cannot be used.", f"{INVALID} invalid_token phone_taken"),
+                **forbidden,
+            },
+        )
+        delete = _operation(
+            "phone_remove",
+            "Remove the number of the logged-in user.",
+            answers={204: OpenApiResponse(description="The user has no number any more.")},
+            errors={
+                400: ("The account needs a number.", "invalid"),
+                **forbidden,
+                **NO_PHONE,
+            },
+            fields=(api_settings.NON_FIELD_ERRORS_KEY,),
+        )
+        return extend_schema_view(get=get, post=post, delete=delete)(_copy(self.target_class))
+
+
+def _account_answer(phone: str) -> dict[str, Any]:
+    """Return the schema of an account and its number."""
+    model = get_user_model()
+    return {
+        "type": "object",
+        "properties": {
+            "id": _primary_key(model._meta.pk),
+            model.USERNAME_FIELD: {"type": "string"},
+            "phone": {"type": "string", "description": phone},
+        },
+        "required": ["id", model.USERNAME_FIELD, "phone"],
+    }
 
 
 def _copy(view: Any) -> Any:

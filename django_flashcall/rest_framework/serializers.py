@@ -13,20 +13,24 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from .. import phones, services
+from .. import phones, services, sessions
 from ..conf import conf
 from ..exceptions import FlashcallError, VerificationNotFound
 from ..models import Phone, Verification
 from ..protection import visitors
 from ..redaction import Secret
 from ..verification import codes
+from ..verification.tokens import CHANGE, LOGIN
 from .exceptions import ServiceError
 
 __all__ = [
     "CallSerializer",
     "CheckSerializer",
     "CodeField",
+    "LoginSerializer",
+    "PhoneChangeSerializer",
     "PhoneField",
+    "PhoneSerializer",
     "PhoneTokenField",
     "ResendSerializer",
     "SignupSerializer",
@@ -209,6 +213,55 @@ class ResendSerializer(_Documented, serializers.Serializer[Verification]):
 
     def to_representation(self, instance: Verification) -> Any:
         return VerificationSerializer(instance).data
+
+
+class LoginSerializer(_Documented, serializers.Serializer[Any]):
+    """A login with a verified number."""
+
+    phone_token = PhoneTokenField(
+        purpose=LOGIN, help_text="The token from the check of the code, of purpose `login`."
+    )
+
+    def create(self, validated_data: dict[str, Any]) -> Any:
+        request, token = self.context["request"], validated_data["phone_token"]
+        if answer := conf.LOGIN.answer:
+            user, _phone = run(services.log_in, token, **visitor(request))
+            self.answer = answer(request, user)
+            return user
+        user, phone = run(sessions.log_in, request._request, token)
+        self.answer = {
+            "id": user.pk,
+            type(user).USERNAME_FIELD: user.get_username(),
+            "phone": phone.masked,
+        }
+        return user
+
+    def to_representation(self, instance: Any) -> Any:
+        return self.answer
+
+
+class PhoneSerializer(_Documented, serializers.Serializer[Phone]):
+    """The number of a user. It is masked."""
+
+    phone = serializers.CharField(source="masked", help_text="Masked: `+7******4567`.")
+    verified_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the user last verified it."
+    )
+
+
+class PhoneChangeSerializer(_Documented, serializers.Serializer[Phone]):
+    """A new number of a user."""
+
+    phone_token = PhoneTokenField(
+        purpose=CHANGE, help_text="The token from the check of the code, of purpose `change`."
+    )
+
+    def create(self, validated_data: dict[str, Any]) -> Phone:
+        token = validated_data["phone_token"]
+        return run(services.redeem, token, purpose=CHANGE, **visitor(self.context["request"]))
+
+    def to_representation(self, instance: Phone) -> Any:
+        return PhoneSerializer(instance).data
 
 
 class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):

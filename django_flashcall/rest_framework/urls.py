@@ -11,5 +11,7 @@ urlpatterns = [
     path("verifications/<uuid:id>/", views.VerificationView.as_view(), name="verification"),
     path("verifications/<uuid:id>/check/", views.CheckView.as_view(), name="check"),
     path("verifications/<uuid:id>/resend/", views.ResendView.as_view(), name="resend"),
+    path("login/", views.LoginView.as_view(), name="login"),
+    path("phone/", views.PhoneView.as_view(), name="phone"),
     path("signup/", views.SignupView.as_view(), name="signup"),
 ]

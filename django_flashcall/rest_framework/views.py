@@ -8,13 +8,16 @@ from uuid import UUID
 
 from django.utils import timezone
 from rest_framework import status
-from rest_framework.permissions import AllowAny
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import services
+from .. import services, sessions
+from ..conf import conf
 from ..decorators import non_atomic
+from ..exceptions import PhoneNotFound, ReauthenticationRequired
 from ..models import Verification
 from . import exceptions, serializers
 from .parsers import JSONParser
@@ -22,6 +25,8 @@ from .parsers import JSONParser
 __all__ = [
     "CheckView",
     "FlashcallView",
+    "LoginView",
+    "PhoneView",
     "ResendView",
     "SignupView",
     "StartView",
@@ -40,7 +45,7 @@ class FlashcallView(APIView):
     """
 
     parser_classes = (JSONParser,)
-    permission_classes = (AllowAny,)
+    permission_classes: Any = (AllowAny,)
     serializer_class: ClassVar[Any] = None
 
     @classmethod
@@ -110,6 +115,47 @@ class ResendView(FlashcallView):
 
     def post(self, request: Request, id: UUID) -> Response:
         return self.save(request, self.verification(request, id))
+
+
+class LoginView(FlashcallView):
+    """Log in with a verified number. The response is what the setting ``LOGIN`` says."""
+
+    serializer_class = serializers.LoginSerializer
+
+    def post(self, request: Request) -> Response:
+        if conf.LOGIN.answer is None:
+            # The response sets a session cookie, so another site must not be able to send the
+            # request: its visitor would be logged in to an account of its choice. DRF enforces
+            # this only for users who are logged in.
+            SessionAuthentication().enforce_csrf(request)
+        return self.save(request)
+
+
+class PhoneView(FlashcallView):
+    """Show, set, change or remove the number of the logged-in user."""
+
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.PhoneChangeSerializer
+
+    def get(self, request: Request) -> Response:
+        phone = services.phone_of(request.user)
+        if phone is None:
+            raise PhoneNotFound
+        return Response(serializers.PhoneSerializer(phone).data)
+
+    def post(self, request: Request) -> Response:
+        self.reauthenticate(request)
+        return self.save(request)
+
+    def delete(self, request: Request) -> Response:
+        self.reauthenticate(request)
+        services.remove_phone(request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def reauthenticate(self, request: Request) -> None:
+        """Raise `ReauthenticationRequired` unless ``REAUTHENTICATE`` allows a change."""
+        if sessions.reauthenticate(request) is not None:
+            raise ReauthenticationRequired
 
 
 class SignupView(FlashcallView):

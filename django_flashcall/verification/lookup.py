@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
+
+from django.utils import timezone
 
 from ..conf import conf
 from ..exceptions import (
@@ -18,7 +21,7 @@ from ..exceptions import (
     VerificationNotFound,
 )
 from ..models import Call, Phone, Verification
-from .tokens import Person, account_of
+from .accounts import Person, account_of
 
 FINISHED: Mapping[str, type[FlashcallError]] = {
     Verification.State.VERIFIED: AlreadyVerified,
@@ -83,6 +86,14 @@ def phone_of(user: Person) -> Phone | None:
     return None if account is None else Phone.objects.filter(owner=account.pk).first()
 
 
-def has_verified_phone(user: Person) -> bool:
-    """Return True if the user is logged in and has a verified number."""
-    return phone_of(user) is not None
+def has_verified_phone(user: Person, *, max_age_days: int | None = None) -> bool:
+    """Return True if the user is logged in and has a verified number.
+
+    Args:
+        max_age_days: days since the user verified it; None for any time.
+    """
+    phone = phone_of(user)
+    if phone is None or max_age_days is None:
+        return phone is not None
+    oldest = timezone.now() - timedelta(days=max_age_days)
+    return phone.verified_at is not None and phone.verified_at >= oldest

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.db import router, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from .. import phones, signals
 from ..conf import conf
 from ..database_errors import transact
-from ..exceptions import InvalidToken, PhoneTaken, VerificationNotFound
+from ..exceptions import InvalidToken, NoAccount, VerificationNotFound
 from ..models import Call, Phone, Verification
 from ..redaction import Secret
+from . import owners
+from .accounts import Account, Person, account_of, create_for_number, loaded_for_login
 
 User = TypeVar("User", bound=AbstractBaseUser)
-Person = AbstractBaseUser | AnonymousUser | None
-Account = Any
-"""An instance of ``AUTH_USER_MODEL``."""
+
+CHANGE = "change"
+"""The purpose of verifications for the number of a logged-in user."""
+
+LOGIN = "login"
+"""The purpose of verifications for login."""
 
 SALT = "django_flashcall.token"
 
@@ -91,15 +93,13 @@ def redeem(
         PhoneTaken: the number belongs to another account; the token stays valid.
     """
     verification = read_token(token, purpose=purpose, user=user, session=session)
-    phone = verification.phone
     account = account_of(user)
 
-    def write() -> None:
+    def write() -> Phone:
         _claim(verification)
-        _give_to(account, phone, verification)
+        return _give_to(account, verification)
 
-    transact(write, router.db_for_write(Phone))
-    return phone
+    return transact(write, router.db_for_write(Phone))
 
 
 def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
@@ -133,9 +133,8 @@ def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
     verification = called.order_by("-created_at").first()
     if verification is None or purpose in conf.PURPOSES:
         raise VerificationNotFound
-    number: Phone = verification.phone
 
-    def write() -> None:
+    def write() -> Phone:
         row = waiting.filter(pk=verification.pk)
         state = Verification.State.REDEEMED
         if not row.update(state=state, verified_at=now, redeemed_at=now):
@@ -143,15 +142,14 @@ def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
         verification.state, verification.verified_at = state, now
         verification.redeemed_at = now
         verification.record_progress(Call.Progress.COMPLETED)
-        number.mark_verified(now)
+        verification.phone.mark_verified(now)
         transaction.on_commit(
             lambda: signals.phone_verified.send_robust(Verification, verification=verification),
             using=database,
         )
-        _give_to(account, number, verification)
+        return _give_to(account, verification)
 
-    transact(write, database)
-    return number
+    return transact(write, database)
 
 
 def sign_up(
@@ -177,33 +175,59 @@ def sign_up(
         InvalidToken, PhoneTaken: see `redeem`.
     """
     verification = read_token(token, purpose="signup", user=user, session=session)
-    phone = verification.phone
     with transaction.atomic(using=router.db_for_write(Phone)):
         _claim(verification)
-        _check_not_taken(phone)
+        phone = owners.lock_phone(verification)
+        former = owners.free(phone)
         account = create_user(phone.number)
-        _set_owner(phone, account)
-        _save_redeemer(verification, account)
+        owners.set_owner(phone, account, verification)
+        _save_redeemer(verification, account, former)
         _send_redeemed(phone, account, verification)
     return account, phone
 
 
-def create_user(*, password: str, **fields: Any) -> AbstractBaseUser:
-    """Create and save an account of the site's user model, with its manager if possible."""
-    model = get_user_model()
-    manager: Any = model._default_manager
-    if hasattr(manager, "create_user"):
-        account: AbstractBaseUser = manager.create_user(password=password, **fields)
-        return account
-    account = model(**fields)
-    account.set_password(password)
-    account.save()
-    return account
+def log_in(token: str, *, user: Person = None, session: str | None = None) -> tuple[Account, Phone]:
+    """Redeem a token of purpose ``login``, and return the account to log in.
 
+    A number without an account is refused, or gets one, as ``LOGIN`` says. This function starts no
+    session: pass the account to Django's `login`, or return a token of your API for it.
 
-def account_of(user: Person) -> Account:
-    """Return the user if they are logged in, or None."""
-    return user if user is not None and user.is_authenticated else None
+    Args:
+        token: the result of `check`.
+        user: the logged-in user, if any: they may have started the verification.
+        session: the random value from the visitor's session.
+
+    Returns:
+        the account, with the authentication backend that its session uses, and its number.
+
+    Raises:
+        InvalidToken: the token is forged, expired, used, or for another purpose or visitor.
+        NoAccount: the number has no account, or none that your ``AUTHENTICATION_BACKENDS`` let log
+            in, such as an inactive one, or ``REASSIGNED_NUMBERS`` lets it move away from its
+            account. The token stays valid.
+        PhoneTaken: the number would get an account, but is in the ``USER_PHONE_FIELD`` of another.
+    """
+    verification = read_token(token, purpose=LOGIN, user=user, session=session)
+
+    def write() -> tuple[Account, Phone]:
+        _claim(verification)
+        # Locked, so that two first logins with a number create one account.
+        phone = owners.lock_phone(verification)
+        account, former = phone.owner, None
+        if account is None or owners.may_move(phone):
+            if not conf.LOGIN.sign_up:
+                raise NoAccount
+            former = owners.free(phone)
+            account = create_for_number(phone.number)
+        owners.set_owner(phone, account, verification)
+        loaded = loaded_for_login(account)
+        if loaded is None:
+            raise NoAccount
+        _save_redeemer(verification, account, former)
+        _send_redeemed(phone, account, verification)
+        return loaded, phone
+
+    return transact(write, router.db_for_write(Phone))
 
 
 def _claim(verification: Verification) -> None:
@@ -220,62 +244,31 @@ def _claim(verification: Verification) -> None:
     verification.record_progress(Call.Progress.COMPLETED)
 
 
-def _give_to(account: Account, phone: Phone, verification: Verification) -> None:
+def _give_to(account: Account | None, verification: Verification) -> Phone:
     """Make a redeemed number that of an account, if there is one, and send the signal."""
+    phone: Phone = verification.phone
     if account is not None:
-        _lock(account)
-        _check_not_taken(phone, account)
-        _set_owner(phone, account)
-        _save_number(account, phone.number)
-        _save_redeemer(verification, account)
+        owners.lock_account(account)
+        phone = owners.lock_phone(verification)
+        former = owners.free(phone, account)
+        owners.set_owner(phone, account, verification)
+        owners.save_number(account, phone.number)
+        _save_redeemer(verification, account, former)
     _send_redeemed(phone, account, verification)
+    return phone
 
 
-def _lock(account: Account) -> None:
-    """Lock the account: two numbers redeemed at once must not both become its number."""
-    accounts = get_user_model()._base_manager.select_for_update().order_by()
-    if not accounts.filter(pk=account.pk).values_list("pk").first():
-        raise InvalidToken  # it was deleted in the meantime
-
-
-def _check_not_taken(phone: Phone, account: Account = None) -> None:
-    """Raise `PhoneTaken` if another account has the number, in our row or in the site's field."""
-    if phone.owner_id is not None and (account is None or phone.owner_id != account.pk):
-        raise PhoneTaken
-    name = conf.USER_PHONE_FIELD
-    # A field that is not unique may contain unverified numbers, so it is not checked.
-    if name and getattr(get_user_model()._meta.get_field(name), "unique", False):
-        others = get_user_model()._base_manager.filter(**{name: phone.number})
-        if (others.exclude(pk=account.pk) if account else others).exists():
-            raise PhoneTaken
-
-
-def _save_number(account: Account, number: str) -> None:
-    """Save a redeemed number in the account's ``USER_PHONE_FIELD``."""
-    if name := conf.USER_PHONE_FIELD:
-        setattr(account, name, number)
-        account.save(update_fields=[name])
-
-
-def _set_owner(phone: Phone, account: Account) -> None:
-    """Assign a number to an account, and release the account's previous number."""
-    Phone.objects.filter(owner=account).exclude(pk=phone.pk).update(owner=None)
-    free = Phone.objects.filter(Q(owner=None) | Q(owner=account), pk=phone.pk)
-    if not free.update(owner=account):
-        raise PhoneTaken
-    phone.owner = account
-
-
-def _save_redeemer(verification: Verification, account: Account) -> None:
-    """Store who redeemed the verification, for the admin."""
-    Verification.objects.filter(pk=verification.pk).update(redeemed_by=account)
-    verification.redeemed_by = account
+def _save_redeemer(verification: Verification, account: Account, former: Account | None) -> None:
+    """Store who redeemed the verification, and who lost the number by it, for the admin."""
+    row = Verification.objects.filter(pk=verification.pk)
+    row.update(redeemed_by=account, former_owner=former)
+    verification.redeemed_by, verification.former_owner = account, former
 
 
 def _send_redeemed(phone: Phone, user: Account, verification: Verification) -> None:
-    transaction.on_commit(
-        lambda: signals.phone_redeemed.send_robust(
-            Phone, phone=phone, user=user, verification=verification
-        ),
-        using=router.db_for_write(Phone),
-    )
+    def send() -> None:
+        signals.phone_redeemed.send_robust(Phone, phone=phone, user=user, verification=verification)
+        if former := verification.former_owner:
+            signals.phone_reassigned.send_robust(Phone, phone=phone, user=user, former_owner=former)
+
+    transaction.on_commit(send, using=router.db_for_write(Phone))

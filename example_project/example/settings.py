@@ -38,7 +38,6 @@ FLASHCALL = {
         },
     },
     "CHANNELS": {"flash_call": ["default"], "voice_code": ["voice"]},
-    "PURPOSES": {"signup": {}, "change_phone": {}},
     "DELIVERY_REPORT_SECRETS": ["for-the-demo-only-generate-your-own"],
     # One person tries everything here, so the limits are loose. On a real site, keep the defaults.
     "COOLDOWN": 10,
@@ -70,7 +69,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "example.urls"
-LOGIN_URL = "login"
+LOGIN_URL = "django_flashcall:login"
 LOGIN_REDIRECT_URL = "profile"
 LOGOUT_REDIRECT_URL = "home"
 STATIC_URL = "static/"

@@ -15,7 +15,6 @@ urlpatterns = [
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("profile/", views.profile, name="profile"),
-    path("profile/phone/", views.change_phone, name="change-phone"),
     path("api/", include("django_flashcall.rest_framework.urls")),
     path("api/docs/", views.api, name="api"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -14,6 +14,10 @@ from playwright.sync_api import Page, expect
 from .steps import code_field, fill_signup
 
 NUMBERS = (f"+7 916 200-{n // 100:02}-{n % 100:02}" for n in count(1))  # each is called once
+FORGET_CALLS = """
+from django_flashcall.models import Phone
+Phone.objects.update(last_called_at=None)  # as if its cooldown were over
+"""
 PHONE_WIDTH = {"width": 360, "height": 740}
 RULES = {
     "runOnly": {
@@ -75,10 +79,27 @@ def test_signup_and_change_of_number(visit, site, width):
     old = page.locator("dd").first.inner_text()
     page.get_by_role("link", name="Change the number").click()
     verify(page)
-    expect(page.locator("del")).to_have_text(old)
-    page.get_by_role("button", name="Use the new number").click()
-    expect(page.locator(".message")).to_contain_text("Your number is now +79162")
+    page.wait_for_url("**/profile/")
     expect(page.locator("dd").first).not_to_have_text(old)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_logout_and_login_by_phone(visit, site, demo, width):
+    page = visit(viewport={"width": width, "height": 740})
+    sign_up(page, site, f"login{width}")
+    number = page.locator("dd").first.inner_text()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("link", name="Log in by phone").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in by phone")
+    demo.manage("shell", "-c", FORGET_CALLS)
+    page.get_by_label("Phone number").fill(number)
+    page.get_by_role("button", name="Call me").click()
+    page.locator("[name=code]").wait_for()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("6 digits")
+    page.locator(".vp-call mark, .vp-strip mark").locator("visible=true").first.wait_for()
+    type_code(page, digits_on(page))
+    page.wait_for_url("**/profile/")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"login{width}")
 
 
 def test_the_phone_rings_and_hangs_up_on_a_page_that_is_open(visit, site):
@@ -209,12 +230,14 @@ def test_every_page_is_accessible_and_still(visit, site, scheme, viewport):
     page.get_by_role("link", name="Change the number").click()
     inspect(page)
     verify(page)
-    page.locator("del").wait_for()
+    page.wait_for_url("**/profile/")
     inspect(page)
-    page.get_by_role("button", name="Use the new number").click()
-    inspect(page)
+    for path in ("phone/number/", "phone/number/remove/"):
+        page.goto(site + path)
+        inspect(page)
+    page.goto(f"{site}profile/")
     page.get_by_role("button", name="Log out").click()
-    for path in ("login/", "api/docs/"):
+    for path in ("login/", "phone/login/", "api/docs/"):
         page.goto(site + path)
         inspect(page)
 

@@ -265,3 +265,66 @@ def test_another_number(visit, site, provider):
         "cancelled",
         "verified",
     ]
+
+
+@pytest.fixture
+def ann(settings):
+    """An account with a number; those who log in come to the page of their number."""
+    settings.LOGIN_URL = "django_flashcall:login"
+    settings.LOGIN_REDIRECT_URL = "django_flashcall:number"
+    user = get_user_model().objects.create_user("ann")
+    Phone.objects.create(number=NUMBER, owner=user)
+    return user
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desktop", "360 px"])
+def test_login_by_keyboard_and_back_again(visit, site, provider, ann, options):
+    page = visit(**options)
+    keyboard = page.keyboard
+    page.goto(f"{site}number/change/")  # which needs a login first
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in by phone")
+    expect(page.locator("[name=phone]")).to_be_focused()
+    keyboard.type("9161234567")
+    keyboard.press("Enter")
+    expect(code_field(page)).to_be_focused()
+    check = page.url
+    keyboard.type(provider.last_call(NUMBER).code)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Change your number")
+    page.goto(check)  # as the back button does
+    expect(page.get_by_text("This number is already verified.")).to_be_visible()
+    page.get_by_role("link", name="Continue").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Change your number")
+    page.goto(f"{site}login/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your phone number")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["JavaScript", "no JavaScript"])
+def test_login_change_and_removal_by_mouse(visit, site, provider, ann, scripts):
+    page = visit(java_script_enabled=scripts)
+    for path, called in (("login/", NUMBER), ("number/change/", number(1111))):
+        start(page, site, called, path)
+        code_field(page).fill(provider.last_call(called).code)
+        if not scripts:
+            press(page, "Confirm")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your phone number")
+        expect(page.get_by_text(f"+7******{called[-4:]}")).to_be_visible()
+    assert Phone.objects.get(owner=ann).number == number(1111)
+    page.get_by_role("link", name="Remove the number").click()
+    press(page, "Remove the number")
+    expect(page.get_by_text("You have no verified phone number.")).to_be_visible()
+    assert not Phone.objects.filter(owner=ann).exists()
+
+
+def test_a_newcomer_whose_number_has_an_account(visit, site, provider, ann):
+    page = visit()
+    start(page, site)
+    code_field(page).fill(provider.last_call(NUMBER).code)
+    expect(page.get_by_role("heading", level=1)).to_have_text("This number has an account already")
+    page.get_by_role("link", name="Use another number").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your phone number")
+    start(page, site, number(1111), "")
+    code_field(page).fill(provider.last_call(number(1111)).code)
+    page.get_by_role("link", name="Create account").click()
+    fill_signup(page, "eve")
+    press(page, "Create account")
+    expect(page.get_by_role("heading", name="Your number is verified")).to_be_visible()

@@ -62,6 +62,17 @@ def states(page, site, provider):
     press(page, "Create account")
     page.get_by_text(word(page, "Your number is verified")).first.wait_for()
     yield "done"
+    for path in ("number/", "number/change/", "number/remove/", "taken/"):
+        page.goto(site + path)
+        yield f"{path}, logged in"
+    page.context.clear_cookies()
+    page.goto(f"{site}taken/")
+    yield "taken"
+    start(page, site, number(4321), "login/")
+    yield "check, six digits"
+    code_field(page).fill(provider.last_call(number(4321)).code)
+    page.get_by_role("alert").wait_for()
+    yield "login, no account"
     page.context.clear_cookies()
     start(page, site, number(9925))
     yield "check, unknown outcome"
@@ -92,7 +103,7 @@ def test_every_page(visit, site, provider, scheme, width, locale):
         assert found.violations_count == 0, f"{name}: {found.generate_report()}"
         page.evaluate("document.fonts.ready")
         assert sum(page.evaluate("window.shifts")) == 0, name
-    assert len(names) == 16
+    assert len(names) == 23
     # That page has the status that it should have, of which the console tells.
     assert [said for said in visit.complaints if "404" not in said] == []
     visit.complaints.clear()

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
-from django_flashcall.simulator import Simulator
+from django_flashcall.simulator import Account, Simulator
 
 WELCOME = """
 Open this:      {site}
@@ -49,8 +49,12 @@ class Command(BaseCommand):
         url = f"http://127.0.0.1:{site}"
         secret = settings.FLASHCALL["DELIVERY_REPORT_SECRETS"][0]
         reports = url + reverse("django_flashcall:delivery-report", args=["default", secret])
+        accounts = [
+            Account("demo", "demo", six_digits=True),  # for login
+            Account("demo-voice", "demo", voice=True),
+        ]
         with Simulator(
-            port=provider, auto_reports=True, report_delay=3, report_url=reports
+            accounts, port=provider, auto_reports=True, report_delay=3, report_url=reports
         ) as simulator:
             self.stdout.write(WELCOME.format(site=f"{url}/", provider=simulator.url))
             self.stdout.flush()

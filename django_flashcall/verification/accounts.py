@@ -1,0 +1,74 @@
+"""Accounts of the site: who a visitor is, who may log in, and new accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model, load_backend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.utils.crypto import get_random_string
+
+from ..conf import conf
+
+Person = AbstractBaseUser | AnonymousUser | None
+Account = Any
+"""An instance of ``AUTH_USER_MODEL``."""
+
+RANDOM_NAME_LENGTH = 12
+"""Random letters and digits in a username: too many to take one that exists (36^12)."""
+
+
+def account_of(user: Person) -> Account:
+    """Return the user if they are logged in, or None."""
+    return user if user is not None and user.is_authenticated else None
+
+
+def create_user(*, password: str | None, **fields: Any) -> AbstractBaseUser:
+    """Create and save an account of the site's user model, with its manager if possible.
+
+    Args:
+        password: the password; None for an account without one.
+        fields: the other fields of the account.
+    """
+    model = get_user_model()
+    manager: Any = model._default_manager
+    if hasattr(manager, "create_user"):
+        account: AbstractBaseUser = manager.create_user(password=password, **fields)
+        return account
+    account = model(**fields)
+    account.set_password(password)
+    account.save()
+    return account
+
+
+def create_for_number(number: str) -> Account:
+    """Create and save an account for a number that has none, as ``LOGIN`` says.
+
+    Its username is the number, if ``USER_PHONE_FIELD`` is the username, or else a random name.
+    """
+    if create := conf.LOGIN.create_user:
+        return create(number)
+    model: Any = get_user_model()
+    empty = model()
+    fields = {name: getattr(empty, name) for name in model.REQUIRED_FIELDS}
+    fields[model.USERNAME_FIELD] = f"user-{get_random_string(RANDOM_NAME_LENGTH).lower()}"
+    if name := conf.USER_PHONE_FIELD:
+        fields[name] = number
+    return create_user(password=None, **fields)
+
+
+def loaded_for_login(account: Account) -> Account | None:
+    """Return the account as the site's authentication backends load it, ready for Django's `login`.
+
+    The first backend that returns it is used for its session. Django's own returns no inactive
+    users. None means that no backend lets the account log in.
+    """
+    for path in settings.AUTHENTICATION_BACKENDS:
+        get_user = getattr(load_backend(path), "get_user", None)
+        found = get_user(account.pk) if get_user else None
+        if found is not None and found.pk == account.pk:
+            found.backend = path  # as `authenticate` does
+            return found
+    return None
