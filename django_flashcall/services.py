@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router
+from django.db import router, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -61,9 +61,11 @@ __all__ = [
     "acheck",
     "aconfirm_call",
     "afind",
+    "alog_in",
     "aphone_of",
     "aplace_call",
     "aredeem",
+    "aremove_phone",
     "aresend",
     "astart",
     "cancel",
@@ -192,13 +194,17 @@ def resend(
     return verification
 
 
-def check(verification: Verification, code: str, *, ip: str | None = None) -> str:
+def check(
+    verification: Verification, code: str, *, ip: str | None = None, durable: bool = True
+) -> str:
     """Check a code, spend an attempt, and return a token if the code is right.
 
     Args:
         verification: the result of `find` or `start`.
         code: the code as typed; spaces, dashes and digits of any script are accepted.
         ip: the visitor's IP address, for the limits.
+        durable: False joins the caller's transaction. The caller must then commit it whatever this
+            raises: a rollback would give the attempt back.
 
     Returns:
         the token; it can be redeemed once, within ``TOKEN_MAX_AGE`` seconds.
@@ -208,7 +214,8 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
         WrongCode: the code is wrong; an attempt is spent.
         TooManyAttempts: no attempts are left, or the number is locked after too many wrong codes.
         AlreadyVerified, VerificationCancelled, VerificationExpired: it has ended.
-        RuntimeError: called inside a transaction, whose rollback would undo the count.
+        RuntimeError: called inside a transaction, whose rollback would undo the count, without
+            ``durable=False``.
     """
     code = codes.normalise(code)
     now = timezone.now()
@@ -221,12 +228,19 @@ def check(verification: Verification, code: str, *, ip: str | None = None) -> st
         return _evaluate(verification, code, ip, source) if spent else None
 
     with _count_errors(verification.phone.number, source, now):
-        right = _commit(evaluate)
+        right = transact(evaluate, _database(), durable=durable)
     if right is None:
         raise _state_error(verification, source)
     if not right:
         raise WrongCode(verification.attempts_left)
-    signals.phone_verified.send_robust(Verification, verification=verification)
+
+    def announce() -> None:
+        signals.phone_verified.send_robust(Verification, verification=verification)
+
+    if durable:
+        announce()
+    else:
+        transaction.on_commit(announce, using=_database())
     return tokens.issue(verification)
 
 
@@ -315,6 +329,8 @@ aplace_call = asynchronous(place_call, waits=True)
 aconfirm_call = asynchronous(confirm_call)
 afind = asynchronous(find)
 aphone_of = asynchronous(phone_of)
+alog_in = asynchronous(log_in)
+aremove_phone = asynchronous(remove_phone)
 
 
 # Helpers, in the order of use.

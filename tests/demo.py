@@ -54,19 +54,20 @@ class Demo:
 
 
 @contextmanager
-def running_demo(folder: Path, port: Callable[[], int]) -> Iterator[Demo]:
+def running_demo(folder: Path, port: Callable[[], int], **environment: str) -> Iterator[Demo]:
     """Start the demo, wait until it answers, and stop it by Ctrl-C in the end.
 
     Args:
         folder: where its database goes.
         port: gives free ports.
+        environment: more of its environment.
     """
     site = port()
     demo = Demo(f"http://127.0.0.1:{site}/", f"http://127.0.0.1:{port()}/", folder / "demo.sqlite3")
     process = subprocess.Popen(
         [sys.executable, "-u", "manage.py", "demo", "--port", str(site)],
         cwd=PROJECT,
-        env=demo.environment(),
+        env=demo.environment(**environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

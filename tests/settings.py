@@ -27,6 +27,13 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "django_flashcall",
     "django_flashcall.contrib.opentelemetry",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
+    "two_factor",
+    "two_factor.plugins.phonenumber",
+    "django_flashcall.contrib.otp",
+    "django_flashcall.contrib.two_factor",
 ]
 MIDDLEWARE = [
     "tests.middleware.strict_policy",
@@ -50,6 +57,8 @@ TEMPLATES = [
         },
     }
 ]
+TWO_FACTOR_PATCH_ADMIN = False
+TWO_FACTOR_CALL_GATEWAY = "django_flashcall.contrib.two_factor.gateways.FlashCall"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -50,7 +50,10 @@ in_transactions = pytest.mark.django_db(transaction=True)
 
 def test_those_that_async_views_need_are_there():
     named = {"cancel", "check", "find", "phone_of", "redeem", "resend", "start"}
-    assert {name[1:] for name in NAMES} == named | {"confirm_call", "place_call"}
+    assert {name[1:] for name in NAMES} == named | {
+        *("confirm_call", "place_call"),
+        *("log_in", "remove_phone"),
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,6 +85,13 @@ class TransactionOfATestCase(TestCase):
         assert placed.code == outbox[-1].code == "123456"
         phone = await services.aconfirm_call(OTHER, purpose="second-factor", user=ann)
         assert (phone.number, phone.owner) == (OTHER, ann)
+        await Phone.objects.aupdate(last_called_at=None)
+        with capture_calls() as outbox:
+            verification = await services.astart(OTHER, purpose="login")
+        token = await services.acheck(verification, outbox[-1].code)
+        assert await services.alog_in(token) == (ann, phone)
+        await services.aremove_phone(ann)
+        assert await services.aphone_of(ann) is None
 
     @classmethod
     def tearDownClass(cls):

@@ -169,6 +169,9 @@ def test_a_default_purpose_that_cannot_be_used_is_no_error(settings, keys):
     assert found(settings, **keys) == []
     assert "django_flashcall.W008" in ids(settings, **keys)
     assert "django_flashcall.W008" not in ids(settings, PURPOSES={"signup": {}}, **keys)
+    written = ids(settings, PURPOSES={"login": {"CODE_LENGTH": 6}}, **keys)
+    assert "django_flashcall.W008" not in written  # it is an error then
+    assert written & {"django_flashcall.E011", "django_flashcall.E020"}
     assert "django_flashcall.W008" not in ids(settings)
 
 

@@ -396,6 +396,21 @@ class TestConfirm:
         assert (call.progress, call.code_digest) == (Call.Progress.COMPLETED, "")
         assert sent == [("verified", "redeemed"), ("redeemed", None)]
 
+    @pytest.mark.parametrize("form", [lambda v: v, lambda v: v.pk, lambda v: str(v.pk)])
+    def test_the_call_that_is_named(self, outbox, configure, form):
+        configure(COOLDOWN=0)
+        first, second = place().verification, place().verification
+        services.confirm_call(NUMBER, purpose=PURPOSE, verification=form(first))
+        assert Verification.objects.get(pk=first.pk).status == "redeemed"
+        assert Verification.objects.get(pk=second.pk).status == "pending"
+        with pytest.raises(VerificationNotFound):
+            services.confirm_call(NUMBER, purpose=PURPOSE, verification=form(first))
+
+    def test_the_call_that_is_named_was_to_another_number(self, outbox):
+        named = place().verification
+        with pytest.raises(VerificationNotFound):
+            services.confirm_call("+79161234568", purpose=PURPOSE, verification=named)
+
     def test_it_becomes_the_number_of_an_account(self, outbox, account):
         Phone.objects.create(number="+79161234568", owner=account)
         place(user=account)

@@ -620,3 +620,26 @@ def test_what_the_operator_must_mend_is_logged_once_and_not_told_to_visitors(
     assert "Invalid password" in errors[0].getMessage()
     assert errors[0].backend == "default"
     assert NUMBER not in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_check_inside_a_transaction(outbox):
+    """As packages do that check codes in one of theirs, see `contrib.otp`."""
+    seen = []
+    verification = services.start("+79161234567")
+    wrong = "0000" if outbox[0].code != "0000" else "1111"
+
+    def see(verification, **kwargs):
+        seen.append(verification.status)
+
+    signals.phone_verified.connect(see)
+    with transaction.atomic():
+        with pytest.raises(RuntimeError):
+            services.check(verification, wrong)
+        with pytest.raises(WrongCode):
+            services.check(verification, wrong, durable=False)
+        services.check(verification, outbox[0].code, durable=False)
+        assert seen == []
+    signals.phone_verified.disconnect(see)
+    assert seen == ["verified"]
+    assert Verification.objects.get().attempts_left == 1

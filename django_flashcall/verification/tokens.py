@@ -102,7 +102,13 @@ def redeem(
     return transact(write, router.db_for_write(Phone))
 
 
-def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
+def confirm_call(
+    phone: str,
+    *,
+    purpose: str,
+    user: Person = None,
+    verification: Verification | UUID | str | None = None,
+) -> Phone:
     """Store that another system accepted the code of a call of `services.place_call`.
 
     The number is verified then: its wrong codes and its lock are cleared, and its calls count as
@@ -113,6 +119,7 @@ def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
         purpose: the purpose of the call.
         user: the saved account that gets the number, and whose previous number is released; None
             keeps the current owner.
+        verification: the verification of the call, or its id; None for the newest call.
 
     Returns:
         the number.
@@ -130,24 +137,26 @@ def confirm_call(phone: str, *, purpose: str, user: Person = None) -> Phone:
         purpose=purpose, state=Verification.State.PENDING, created_at__gte=now - CONFIRMED_WITHIN
     )
     called = waiting.filter(phone__number=phones.parse(phone)).select_related("phone")
-    verification = called.order_by("-created_at").first()
-    if verification is None or purpose in conf.PURPOSES:
+    if verification is not None:
+        called = called.filter(pk=getattr(verification, "pk", verification))
+    found = called.order_by("-created_at").first()
+    if found is None or purpose in conf.PURPOSES:
         raise VerificationNotFound
 
     def write() -> Phone:
-        row = waiting.filter(pk=verification.pk)
+        row = waiting.filter(pk=found.pk)
         state = Verification.State.REDEEMED
         if not row.update(state=state, verified_at=now, redeemed_at=now):
             raise VerificationNotFound  # another request was faster
-        verification.state, verification.verified_at = state, now
-        verification.redeemed_at = now
-        verification.record_progress(Call.Progress.COMPLETED)
-        verification.phone.mark_verified(now)
+        found.state, found.verified_at = state, now
+        found.redeemed_at = now
+        found.record_progress(Call.Progress.COMPLETED)
+        found.phone.mark_verified(now)
         transaction.on_commit(
-            lambda: signals.phone_verified.send_robust(Verification, verification=verification),
+            lambda: signals.phone_verified.send_robust(Verification, verification=found),
             using=database,
         )
-        return _give_to(account, verification)
+        return _give_to(account, found)
 
     return transact(write, database)
 
