@@ -14,8 +14,8 @@ from altcha import v1
 from django.utils import timezone
 
 from django_flashcall import services
+from django_flashcall.contrib import altcha
 from django_flashcall.models import Call, GuardDecision, GuardRequest
-from django_flashcall.protection import altcha
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ def narrowed(outbox, configure):
     for n in range(8):
         services.start(f"+7916123{n:04d}", ip=f"198.51.100.{n}")
     Call.objects.update(created_at=timezone.now() - timedelta(minutes=30))
-    configure(CHALLENGE="django_flashcall.protection.altcha.is_solved")
+    configure(CHALLENGE="django_flashcall.contrib.altcha.is_solved")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ The sizes are those of the month, cut down; the same seed gives the same days.
 
 import pytest
 
-from .benchmarks.month import Size, report, simulate
+from .benchmarks.month import PEOPLE, Size, report, simulate
 
 SIZE = Size(
     days=4,
@@ -36,6 +36,11 @@ def test_pumping_is_stopped_and_honest_people_are_not(settings):
         assert with_guard[name].placed <= 12 * ranges, table
     assert with_guard["honest people"].people == 60
     assert with_guard["honest people"].refused == 0, table
+    for name in PEOPLE:
+        if name != "victims, new device":
+            assert with_guard[name].people > 0
+            assert with_guard[name].refused == 0, table
+    assert with_guard["closing ranges"].placed < without["closing ranges"].placed / 2, table
     # Three guesses at each of 26 numbers hit one code in 10,000 each.
     assert with_guard["guesses sprayed"].guessed <= 1, table
     assert with_guard["codes of victims guessed"].guessed <= 1, table

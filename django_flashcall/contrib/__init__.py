@@ -1,1 +1,1 @@
-"""Bridges to other packages, each an app that a site installs if it uses the package."""
+"""Bridges to other packages, for a site that uses the package; most are apps to install."""

@@ -19,7 +19,7 @@ def test_the_browser_solves_it(visit, site, provider, configure, options):
     for n in range(8):
         services.start(f"+7916123{n:04d}", ip=f"198.51.100.{n}")
     Call.objects.update(created_at=timezone.now() - timedelta(minutes=30))
-    configure(CHALLENGE="django_flashcall.protection.altcha.is_solved")
+    configure(CHALLENGE="django_flashcall.contrib.altcha.is_solved")
     page = visit(**options)
     page.goto(site)
     page.locator("[name=phone]").fill("+79161234567")

@@ -1,6 +1,6 @@
 """A CAPTCHA that needs no third party: Altcha, a proof of work in the visitor's browser or app.
 
-Set ``CHALLENGE`` to ``"django_flashcall.protection.altcha.is_solved"`` and install the extra
+Set ``CHALLENGE`` to ``"django_flashcall.contrib.altcha.is_solved"`` and install the extra
 ``altcha``. The pages then show it by themselves. An app gets a challenge from ``challenge/`` of the
 API and sends the solution in the header ``Flashcall-Challenge``.
 """
@@ -21,6 +21,8 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from ..models import GuardRequest
+
+__all__ = ["Altcha", "is_solved"]
 
 HEADER = "Flashcall-Challenge"
 FIELD = "altcha"
