@@ -21,6 +21,7 @@ from django.test import override_settings
 
 from django_flashcall import checks, pytest_plugin, signals
 from django_flashcall.conf import FlashcallSettings
+from django_flashcall.protection import devices
 
 from .documents import DOCS, ROOT, blocks, pages
 
@@ -122,7 +123,7 @@ def test_nothing_is_named_that_there_is_not():
     said = text()
     assert set(re.findall(r"django_flashcall\.[EW]\d{3}", said)) <= ids_in_the_source()
     fixtures = {name for name in vars(pytest_plugin) if name.startswith("flashcall_")}
-    known = set(reference.commands()) | fixtures
+    known = set(reference.commands()) | fixtures | {devices.COOKIE}
     assert set(re.findall(r"(?:manage\.py |`)(flashcall_(?!reference)\w+)", said)) <= known
     for name in re.findall(r"\bsignals\.(?!md)(\w+)", said):
         assert hasattr(signals, name), name
