@@ -100,7 +100,7 @@ def test_login_and_change_of_number(demo, visitor):
 
 
 def test_login_by_phone(demo, visitor):
-    demo.manage("shell", "-c", GIVE_TO_ADMIN)
+    demo.manage("shell", "-c", GIVE_TO_ADMIN.format("+79161000006"))
     assert 'href="/phone/login/"' in visitor.look("").text
     login = visitor.look("profile/")
     assert login.url == f"{demo.site}phone/login/?next=/profile/"
@@ -112,9 +112,9 @@ def test_login_by_phone(demo, visitor):
 
 
 def test_a_number_of_another_account_is_refused(demo, visitor):
-    demo.manage("shell", "-c", GIVE_TO_ADMIN)
+    demo.manage("shell", "-c", GIVE_TO_ADMIN.format("+79161000007"))
     visitor.sign_up("dan", "8 916 100-00-05")
-    refused = visitor.prove(visitor.look("phone/number/change/"), "8 916 100-00-06")
+    refused = visitor.prove(visitor.look("phone/number/change/"), "8 916 100-00-07")
     assert "This number has an account already" in refused.text
     assert "+79161000005" in visitor.look("profile/").text
 
@@ -159,7 +159,8 @@ GIVE_TO_ADMIN = """
 from django.contrib.auth import get_user_model
 from django_flashcall.models import Phone
 admin = get_user_model().objects.get(username="admin")
-Phone.objects.get_or_create(number="+79161000006", defaults={"owner": admin})
+Phone.objects.filter(owner=admin).update(owner=None)
+Phone.objects.create(number="{}", owner=admin)
 """
 
 SCREEN = """

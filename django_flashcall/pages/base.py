@@ -205,6 +205,9 @@ def save_session(request: HttpRequest) -> None:
 
 def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
     """Return a response with status 503. It uses neither session nor user."""
+    # The page that the visitor has open keeps its CSRF token, so that they can send it again, even
+    # if a login that was not completed has renewed the token.
+    request.META.pop("CSRF_COOKIE_NEEDS_UPDATE", None)
     response: HttpResponse
     if wants_json(request):
         response = JsonResponse({"status": error.error_code})
