@@ -17,7 +17,7 @@ from ...exceptions import FlashcallError, InvalidPhone, VerificationExpired, Ver
 from ...models import Phone, Verification
 from ...redaction import Secret
 from ...verification.codes import generate
-from ...verification.tokens import Account
+from ...verification.accounts import Account
 from .codes import code_length
 from .models import UnverifiedPhone
 from .refusals import CallRefused
