@@ -106,7 +106,7 @@ RQ_QUEUES = {"default": {"URL": os.environ.get("FLASHCALL_REDIS", "redis://127.0
 
 DATABASES = {"default": databases.chosen()}
 
-# django-allauth, see `test_allauth`.
+# django-allauth, see `test_contrib_allauth`.
 ACCOUNT_ADAPTER = "tests.allauth_site.Adapter"
 ACCOUNT_FORMS = {
     "confirm_login_code": "django_flashcall.contrib.allauth.forms.ConfirmLoginCodeForm",

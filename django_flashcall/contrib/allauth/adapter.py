@@ -16,8 +16,8 @@ from ...conf import VOICE_CODE, conf
 from ...exceptions import FlashcallError, InvalidPhone, VerificationExpired, VerificationNotFound
 from ...models import Phone, Verification
 from ...redaction import Secret
-from ...verification.codes import generate
 from ...verification.accounts import Account
+from ...verification.codes import generate
 from .codes import code_length
 from .models import UnverifiedPhone
 from .refusals import CallRefused

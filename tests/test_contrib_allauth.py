@@ -226,7 +226,7 @@ class TestSignup:
         assert get_user_model().objects.count() == 1
 
     def test_the_sites_captcha(self, pages, outbox, configure):
-        configure(CALLS_TOTAL="3/day", CHALLENGE="tests.test_allauth.never", **COOLED)
+        configure(CALLS_TOTAL="3/day", CHALLENGE="tests.test_contrib_allauth.never", **COOLED)
         pages.sign_up(OTHER)
         Pages().sign_up("+79161234569")
         third = Pages().sign_up()
@@ -419,6 +419,8 @@ class TestLogin:
         pages.post("login/", login=NUMBER, password=PASSWORD)
         assert pages.path == "login/code/confirm/"
         assert "We can&#x27;t call you right now." in pages.text
+        stages = pages.client.session["account_login"]["state"]["stages"]
+        assert stages["login_by_code"]["data"]["login_by_code_required"]  # allauth.mfa asks for it
         monkeypatch.undo()
         pages.post("login/code/confirm/", action="resend")
         pages.post("login/code/confirm/", code=outbox[0].code)
