@@ -791,7 +791,7 @@ class TestTransactions:
     @pytest.fixture(autouse=True)
     def atomic_requests(self, monkeypatch):
         monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-        yield
+        # What another test included, the guide's among them, is marked in this whole process.
         for pattern in views_of(get_resolver("tests.allauth_site").url_patterns):
             vars(pattern.callback).pop("_non_atomic_requests", None)
 
