@@ -331,7 +331,8 @@ class Call(models.Model):
     country = models.CharField(_("country"), max_length=3, blank=True)
     network = models.CharField(_("visitor's network"), max_length=43, blank=True)
     wide_network = models.CharField(max_length=43, blank=True, editable=False)
-    is_test = models.BooleanField(_("test number"), default=False)
+    # For a test number, or by `services.pretend_call`.
+    is_test = models.BooleanField(_("not placed"), default=False)
     is_known = models.BooleanField(_("known device"), default=False)
     progress = models.PositiveSmallIntegerField(
         choices=Progress.choices, default=Progress.UNVERIFIED, editable=False

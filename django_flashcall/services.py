@@ -72,6 +72,7 @@ __all__ = [
     "astart",
     "cancel",
     "check",
+    "check_limits",
     "client_ip",
     "confirm_call",
     "create_user",
@@ -83,6 +84,7 @@ __all__ = [
     "log_in",
     "phone_of",
     "place_call",
+    "pretend_call",
     "prune",
     "read_token",
     "record_report",
@@ -104,6 +106,9 @@ class PlacedCall(NamedTuple):
     code: str
     """The code that was called with; its ``repr`` is masked."""
 
+
+NOBODY = ""
+"""The alias in a plan that calls nobody."""
 
 NO_CALLS_LEFT = _("No more calls are available. Enter the code or start again.")
 
@@ -312,10 +317,8 @@ def place_call(
         RuntimeError: called inside a transaction, whose rollback would undo the counts.
     """
     given = None if code is None else Secret(code)
-    if given is not None:
-        code_length = len(given)
-    length = conf.CODE_LENGTH if code_length is None else code_length
-    if length not in CODE_LENGTHS or not (given is None or codes.is_code(given, length)):
+    length = _length(code_length if given is None else len(given))
+    if given is not None and not codes.is_code(given, length):
         raise ValueError("The code must have 4 or 6 digits.")
     call, placed = _start(
         phones.parse(phone),
@@ -331,6 +334,78 @@ def place_call(
         wait = limits.retry_after(call.phone, visitors.source(ip), timezone.now())
         raise ProviderUnavailable(retry_after=wait)
     return PlacedCall(call.verification, placed)
+
+
+def check_limits(
+    phone: str,
+    *,
+    code_length: int | None = None,
+    channel: str | None = None,
+    ip: str | None = None,
+) -> None:
+    """Raise the error that `place_call` would raise now. Nothing is called or spent.
+
+    For forms of another system that save something before the call. A call can still be refused
+    afterwards: other requests may be faster, and the fraud guard judges calls only.
+
+    Args:
+        phone, code_length, channel, ip: see `place_call`.
+
+    Raises:
+        InvalidPhone, InvalidValue, PhoneNotAllowed: the input is refused.
+        Cooldown, TooManyCalls: a limit is reached.
+        ProviderUnavailable: the calls are stopped, or all providers are paused.
+        ValueError: the length cannot be used.
+    """
+    number = phones.parse(phone)
+    purpose = conf.other_purpose("another", _length(code_length))
+    now = timezone.now()
+    source = visitors.source(ip)
+    with _count_errors(number, source, now):
+        found = _look_up(number)
+        _plan(number, _choose_channel(channel, purpose, found.stopped), found, now)
+        limits.check(found.phone, source, now)
+
+
+def pretend_call(
+    phone: str,
+    *,
+    purpose: str,
+    code_length: int | None = None,
+    channel: str | None = None,
+    user: Person = None,
+    ip: str | None = None,
+) -> Verification:
+    """Do what `place_call` does, but call nobody.
+
+    For requests whose response must not tell whether the number has an account: limits, rules, the
+    fraud guard and their errors are those of a call. The rows are marked as not placed.
+
+    Args:
+        phone, code_length, channel, user, ip: see `place_call`.
+        purpose: see `place_call`; not that of the calls, so that `confirm_call` does not find it.
+
+    Returns:
+        the verification; nothing verifies it.
+
+    Raises:
+        InvalidPhone, InvalidValue, PhoneNotAllowed, Cooldown, TooManyCalls, ProviderUnavailable,
+        ImproperlyConfigured, ValueError, RuntimeError: see `place_call` with a code.
+    """
+    number = phones.parse(phone)
+    code = Secret(conf.TEST_NUMBERS.get(number) or codes.generate(_length(code_length)))
+    call, _code = _start(
+        number,
+        conf.other_purpose(purpose, len(code)),
+        channel=channel,
+        user=user,
+        session=None,
+        ip=ip,
+        code=code,
+        returns_code=True,
+        pretends=True,
+    )
+    return call.verification
 
 
 def cancel(verification: Verification) -> None:
@@ -363,6 +438,13 @@ aremove_phone = asynchronous(remove_phone)
 # Helpers, in the order of use.
 
 
+def _length(code_length: int | None) -> int:
+    length = conf.CODE_LENGTH if code_length is None else code_length
+    if length not in CODE_LENGTHS:
+        raise ValueError("The code must have 4 or 6 digits.")
+    return length
+
+
 def _start(
     number: str,
     purpose: Purpose,
@@ -375,6 +457,7 @@ def _start(
     challenged: bool = False,
     code: Secret | None = None,
     returns_code: bool = False,
+    pretends: bool = False,
 ) -> tuple[Call, Secret]:
     """Call a number, and return its newest call with the code.
 
@@ -384,6 +467,7 @@ def _start(
         channel, user, session, ip, device, challenged: see `start`.
         code: the code to call with; None for a new one.
         returns_code: the code must be known when this returns. It is empty if it is not.
+        pretends: nobody is called.
     """
     test_code = conf.TEST_NUMBERS.get(number)
     account = account_of(user)
@@ -401,6 +485,8 @@ def _start(
         plan = _plan(number, channel, found, now)
         if returns_code:
             plan = _fix_code(plan, code or test_code, channel, purpose)
+        if pretends:
+            plan = plan._replace(aliases=[NOBODY])
         passage = None
         if test_code is None:
             passage = fraud_guard.check(found.phone, source, now, challenged=challenged)
@@ -523,7 +609,7 @@ _SPEND_ATTEMPT = PreparedUpdate(
 
 def _plan(number: str, channel: str, found: rules.Judgement, now: datetime) -> dispatch.Plan:
     if number in conf.TEST_NUMBERS:
-        return dispatch.Plan([""], found)
+        return dispatch.Plan([NOBODY], found)
     return dispatch.Plan(breaker.usable(conf.CHANNELS[channel], found.breakers, now), found)
 
 

@@ -26,7 +26,11 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "drf_spectacular",
     "django_flashcall",
+    "django_flashcall.contrib.allauth",
     "django_flashcall.contrib.opentelemetry",
+    "allauth",
+    "allauth.account",
+    "allauth.headless",
     "django_otp",
     "django_otp.plugins.otp_static",
     "django_otp.plugins.otp_totp",
@@ -43,6 +47,11 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
 ]
 TEMPLATES = [
     {
@@ -96,3 +105,19 @@ TASKS = {
 RQ_QUEUES = {"default": {"URL": os.environ.get("FLASHCALL_REDIS", "redis://127.0.0.1:1/0")}}
 
 DATABASES = {"default": databases.chosen()}
+
+# django-allauth, see `test_contrib_allauth`.
+ACCOUNT_ADAPTER = "tests.allauth_site.Adapter"
+ACCOUNT_FORMS = {
+    "confirm_login_code": "django_flashcall.contrib.allauth.forms.ConfirmLoginCodeForm",
+    "verify_phone": "django_flashcall.contrib.allauth.forms.VerifyPhoneForm",
+}
+ACCOUNT_LOGIN_METHODS = {"phone", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["phone*", "email", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+ACCOUNT_LOGIN_BY_CODE_SUPPORTS_RESEND = 2
+ACCOUNT_PHONE_VERIFICATION_SUPPORTS_RESEND = 2
+ACCOUNT_PHONE_VERIFICATION_CODE_FORMAT = {"numeric": True, "length": 6}
+HEADLESS_CLIENTS = ["app", "browser"]
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

@@ -17,9 +17,11 @@ from django_flashcall.backends import BaseBackend, Receipt
 from django_flashcall.exceptions import (
     AlreadyVerified,
     Cooldown,
+    FlashcallError,
     InvalidDestination,
     InvalidPhone,
     InvalidToken,
+    InvalidValue,
     Misconfigured,
     NumberRejected,
     PhoneNotAllowed,
@@ -596,3 +598,138 @@ def test_the_verification_can_be_checked_once_here_too(outbox):
         services.check(placed.verification, "1234")
     assert get_user_model().objects.count() == 0
     assert APIClient().get("/api/verifications/").status_code == 405
+
+
+class TestCheckLimits:
+    """`check_limits` says what `place_call` would say, and spends nothing."""
+
+    def refusal(self, number=NUMBER, **options):
+        with pytest.raises(FlashcallError) as raised:
+            services.check_limits(number, **options)
+        return raised.value
+
+    def test_a_number_that_can_be_called(self, outbox):
+        services.check_limits("8 916 123-45-67", ip="192.0.2.1")
+        assert not Phone.objects.exists()
+        place()
+        assert len(outbox) == 1
+
+    def test_the_input(self, outbox):
+        assert isinstance(self.refusal("12"), InvalidPhone)
+        assert isinstance(self.refusal("+14155552671"), PhoneNotAllowed)
+        assert isinstance(self.refusal(channel="voice_code"), InvalidValue)
+        with pytest.raises(ValueError, match="4 or 6"):
+            services.check_limits(NUMBER, code_length=5)
+
+    def test_a_rule(self, outbox):
+        Rule.objects.create(prefix=NUMBER, action="deny")
+        assert isinstance(self.refusal(), PhoneNotAllowed)
+        assert Refusal.objects.get().reason == "phone_not_allowed"
+
+    def test_the_cooldown(self, outbox):
+        place()
+        refusal = self.refusal()
+        assert isinstance(refusal, Cooldown)
+        assert 50 < refusal.retry_after <= 60
+
+    def test_no_cooldown(self, outbox, configure):
+        configure(COOLDOWN=0)
+        place()
+        services.check_limits(NUMBER)
+
+    def test_a_locked_number(self, outbox):
+        until = timezone.now() + timedelta(hours=1)
+        Phone.objects.create(number=NUMBER, waits_until=until)
+        refusal = self.refusal()
+        assert isinstance(refusal, TooManyCalls)
+        assert 3500 < refusal.retry_after <= 3600
+
+    @pytest.mark.parametrize(
+        ("limit", "scope"),
+        [
+            ({"CALLS_PER_PHONE": "1/day"}, "number"),
+            ({"CALLS_PER_IP": "1/day"}, "address"),
+            ({"CALLS_PER_PREFIX": "1/day"}, "prefix"),
+            ({"CALLS_TOTAL": "1/day"}, "total"),
+        ],
+    )
+    def test_the_windows(self, outbox, configure, limit, scope):
+        configure(COOLDOWN=0, **limit)
+        place(ip="192.0.2.1")
+        assert isinstance(self.refusal(ip="192.0.2.1"), TooManyCalls)
+        assert Refusal.objects.filter(reason="too_many_calls").get().scope == scope
+
+    def test_stopped_calls(self, outbox):
+        Rule.objects.create(channel="flash_call", action="deny")
+        assert isinstance(self.refusal(), ProviderUnavailable)
+
+    def test_a_paused_provider(self, scripted):
+        pause("default")
+        assert isinstance(self.refusal(), ProviderUnavailable)
+
+    def test_a_test_number(self, outbox, configure):
+        configure(TEST_NUMBERS={NUMBER: "123456"})
+        pause("default")
+        services.check_limits(NUMBER)
+
+
+class TestPretend:
+    """`pretend_call` is `place_call` without the call."""
+
+    def pretend(self, number=NUMBER, **options):
+        return services.pretend_call(number, purpose="nobody", **options)
+
+    def test_nobody_is_called(self, outbox, caplog):
+        verification = self.pretend(ip="192.0.2.1")
+        assert not outbox
+        assert not caplog.records
+        call = Call.objects.get()
+        assert (call.is_test, call.backend, call.status) == (True, "", "sent")
+        assert (call.network, call.prefix) == ("192.0.2.1", "+7916123")
+        assert verification.newest_call == call
+        assert (verification.channel, verification.code_length) == ("flash_call", 4)
+        assert self.pretend("+79161234568", code_length=6).code_length == 6
+
+    def test_nothing_verifies_it(self, outbox):
+        self.pretend()
+        with pytest.raises(VerificationNotFound):
+            services.confirm_call(NUMBER, purpose=PURPOSE)
+
+    def test_limits_count_it(self, outbox, configure):
+        self.pretend()
+        with pytest.raises(Cooldown):
+            place()
+        configure(COOLDOWN=0, CALLS_TOTAL="1/day")
+        with pytest.raises(TooManyCalls):
+            self.pretend("+79161234568")
+
+    def test_it_fails_like_a_call(self, scripted, configure):
+        with pytest.raises(PhoneNotAllowed):
+            self.pretend("+14155552671")
+        pause("default")
+        with pytest.raises(ProviderUnavailable):
+            self.pretend()
+        scripted("choosing")
+        with pytest.raises(ImproperlyConfigured):
+            self.pretend(code_length=4)
+
+    def test_no_worker_places_it(self, outbox, configure):
+        configure(DISPATCH="task")
+        self.pretend()
+        assert not QueuedCall.objects.exists()
+        work()
+        assert not outbox
+
+    @pytest.mark.django_db(transaction=True)
+    def test_not_inside_a_transaction(self, outbox):
+        from django.db import transaction
+
+        with transaction.atomic(), pytest.raises(RuntimeError):
+            self.pretend()
+
+    def test_the_admin_says_so(self, outbox, admin_client):
+        verification = self.pretend()
+        path = "/admin/django_flashcall/"
+        assert "(not placed)" in admin_client.get(f"{path}call/").content.decode()
+        page = admin_client.get(f"{path}verification/{verification.pk}/change/")
+        assert "not placed, for a test number" in page.content.decode()

@@ -29,6 +29,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 import flashcall_reference as reference
 
 OTHERS_PACKAGES = {
+    "allauth",
     "celery",
     "django_recaptcha",
     "django_rq",
@@ -104,7 +105,7 @@ def ids_in_the_source():
     """Every id of a check, wherever it stands in the package."""
     found = set()
     for path in reference.PACKAGE.rglob("*.py"):
-        found |= set(re.findall(r"django_flashcall\.[EW]\d{3}", path.read_text()))
+        found |= set(re.findall(r"django_flashcall(?:_\w+)?\.[EW]\d{3}", path.read_text()))
     return found
 
 
@@ -121,7 +122,7 @@ def text():
 
 def test_nothing_is_named_that_there_is_not():
     said = text()
-    assert set(re.findall(r"django_flashcall\.[EW]\d{3}", said)) <= ids_in_the_source()
+    assert set(re.findall(r"django_flashcall(?:_\w+)?\.[EW]\d{3}", said)) <= ids_in_the_source()
     fixtures = {name for name in vars(pytest_plugin) if name.startswith("flashcall_")}
     known = set(reference.commands()) | fixtures | {devices.COOKIE}
     assert set(re.findall(r"(?:manage\.py |`)(flashcall_(?!reference)\w+)", said)) <= known
@@ -147,7 +148,7 @@ def test_every_setting_that_is_named_exists():
     named = set(re.findall(r"[`\"]([A-Z][A-Z_]{3,})[`\"]", text()))
     ours = set(FlashcallSettings.all())
     djangos = set(dir(django.conf.global_settings)) | set(rest_framework.settings.DEFAULTS)
-    prefixes = ("RECAPTCHA_", "FLASHCALL_", "OTEL_", "TWO_FACTOR_")
+    prefixes = ("ACCOUNT_", "RECAPTCHA_", "FLASHCALL_", "OTEL_", "TWO_FACTOR_")
     others = {name for name in named if name.startswith(prefixes)}
     assert named - ours - djangos - others - {"ATOMIC_REQUESTS"} <= WORDS_IN_CAPITALS
 

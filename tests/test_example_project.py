@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from .demo import Demo
+from .demo import Demo, running_demo
 
 PASSWORD = "correct horse 9"
 
@@ -175,3 +175,20 @@ def test_the_api_is_described(demo):
     page = requests.get(f"{demo.site}api/swagger/")
     assert page.status_code == 200
     assert "script-src" not in page.headers["Content-Security-Policy"]
+
+
+def test_with_django_allauth(tmp_path, unused_tcp_port_factory):
+    settings = {"DJANGO_SETTINGS_MODULE": "example.settings_allauth"}
+    with running_demo(tmp_path, unused_tcp_port_factory, **settings) as demo:
+        visitor = Visitor(demo)
+        number = "8 916 123-45-67"
+        verify = visitor.submit(visitor.look("accounts/signup/"), phone=number, password1=PASSWORD)
+        assert verify.url == f"{demo.site}accounts/phone/verify/"
+        assert "The code is the last 4 digits of the number that calls." in verify.text
+        digits = re.search("<mark>([0-9]{4})</mark>", visitor.look("virtual-phone/").text)[1]
+        assert visitor.submit(verify, code=digits).url == f"{demo.site}profile/"
+        api = requests.post(
+            f"{demo.site}_allauth/app/v1/auth/login",
+            json={"phone": "+79161234567", "password": PASSWORD},
+        )
+        assert api.json()["meta"]["is_authenticated"]

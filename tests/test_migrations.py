@@ -5,9 +5,11 @@ from django.db import connection
 
 pytestmark = pytest.mark.django_db
 
+LABELS = ["django_flashcall_allauth", "django_flashcall"]
+
 
 def test_no_migration_is_missing():
-    call_command("makemigrations", "django_flashcall", check=True, dry_run=True, verbosity=0)
+    call_command("makemigrations", *LABELS, check=True, dry_run=True, verbosity=0)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -18,9 +20,11 @@ def test_migrations_can_be_undone_and_done_again():
 
     before = tables()
     assert before
-    call_command("migrate", "django_flashcall", "zero", verbosity=0)
+    for label in LABELS:
+        call_command("migrate", label, "zero", verbosity=0)
     assert not tables()
-    call_command("migrate", "django_flashcall", verbosity=0)
+    for label in LABELS:
+        call_command("migrate", label, verbosity=0)
     assert tables() == before
 
 

@@ -102,7 +102,7 @@ class CallAdmin(HistoryAdmin):
     @admin.display(description=_("channel"))
     def shown_channel(self, call: Call) -> str:
         name = display.channel_name(call.channel)
-        return f"{name} ({_('test number')})" if call.is_test else name
+        return f"{name} ({_('not placed')})" if call.is_test else name
 
     @admin.display(description=_("channel"))
     def channel_and_backend(self, call: Call) -> str:

@@ -39,7 +39,7 @@ COLUMNS = (
     "provider_id",
     "provider_error",
     "provider_words",
-    "test_number",
+    "not_placed",
 )
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
                 ('country', models.CharField(blank=True, max_length=3, verbose_name='country')),
                 ('network', models.CharField(blank=True, max_length=43, verbose_name="visitor's network")),
                 ('wide_network', models.CharField(blank=True, editable=False, max_length=43)),
-                ('is_test', models.BooleanField(default=False, verbose_name='test number')),
+                ('is_test', models.BooleanField(default=False, verbose_name='not placed')),
                 ('is_known', models.BooleanField(default=False, verbose_name='known device')),
                 ('progress', models.PositiveSmallIntegerField(choices=[(0, 'Unverified'), (1, 'Verified'), (2, 'Completed')], default=0, editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='requested')),

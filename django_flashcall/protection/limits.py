@@ -99,13 +99,30 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
     before = _take_cooldown(phone, source, now)
     total = conf.CALLS_TOTAL
     usage = _usage(_windows(source), phone, source, now, total)
-    scopes = [window.scope for window, _ in usage.full]
-    if usage.spent is not None and usage.spent >= budget.limit(is_known=source.is_known):
-        scopes.append(Scope.TOTAL)
-    if scopes:
+    if scopes := _full_scopes(usage, source):
         phone.last_called_at = before
         raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
     return Reservation(now, before, None if usage.spent is None else usage.spent + 1)
+
+
+def check(phone: Phone, source: Source, now: datetime) -> None:
+    """Raise the error that `reserve` would raise now. Nothing is taken.
+
+    Args:
+        phone: the phone; not saved if it is new.
+        source: the source of the request.
+        now: time of the request.
+
+    Raises:
+        Cooldown, TooManyCalls: see `reserve`.
+    """
+    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
+    wait = _seconds(phone, usage, source, now)
+    free_at = phone.free_at(is_known=source.is_known)
+    if free_at is not None and free_at > now:
+        raise _number_refusal(phone, source, now)(retry_after=wait, scope=Scope.NUMBER)
+    if scopes := _full_scopes(usage, source):
+        raise TooManyCalls(retry_after=wait, scope=scopes[0])
 
 
 def prepare(now: datetime) -> None:
@@ -136,11 +153,7 @@ def give_back(call: Call, reservation: Reservation) -> None:
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
     """Return the seconds until this source can call the number again, at least 1."""
     usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
-    free_at = phone.free_at(is_known=source.is_known)
-    ends = [now, free_at or now, *(at for _, at in usage.full)]
-    if usage.spent is not None:
-        ends.append(budget.free_at(now, usage.spent, is_known=source.is_known) or now)
-    return max(1, math.ceil((max(ends) - now).total_seconds()))
+    return _seconds(phone, usage, source, now)
 
 
 def is_half_used(number: str, source: Source, now: datetime) -> bool:
@@ -212,6 +225,29 @@ def count_failure(phone: Phone, now: datetime, *, is_known: bool = False) -> Non
 # Helpers.
 
 
+def _full_scopes(usage: Usage, source: Source) -> list[Refusal.Scope]:
+    scopes = [window.scope for window, _ in usage.full]
+    if usage.spent is not None and usage.spent >= budget.limit(is_known=source.is_known):
+        scopes.append(Scope.TOTAL)
+    return scopes
+
+
+def _seconds(phone: Phone, usage: Usage, source: Source, now: datetime) -> int:
+    free_at = phone.free_at(is_known=source.is_known)
+    ends = [now, free_at or now, *(at for _, at in usage.full)]
+    if usage.spent is not None:
+        ends.append(budget.free_at(now, usage.spent, is_known=source.is_known) or now)
+    return max(1, math.ceil((max(ends) - now).total_seconds()))
+
+
+def _number_refusal(
+    phone: Phone, source: Source, now: datetime
+) -> type[Cooldown] | type[TooManyCalls]:
+    """Return the error for a number that was just called, or that is locked."""
+    until = phone.locked_until(is_known=source.is_known)
+    return TooManyCalls if until is not None and until > now else Cooldown
+
+
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:
     """Set the time of the last call, if the number is free; return the previous time."""
     before = phone.last_called_at
@@ -227,9 +263,7 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
         vars(phone).update(vars(Phone(number=phone.number)))
         _insert(phone, now)
         return None
-    until = kept.locked_until(is_known=source.is_known)
-    waits = until is not None and until > now
-    refusal = TooManyCalls if waits else Cooldown
+    refusal = _number_refusal(kept, source, now)
     raise refusal(retry_after=retry_after(kept, source, now), scope=Scope.NUMBER)
 
 

@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     """How to place a call, and another one instead of it if its backend is unable to."""
 
     aliases: Sequence[str]
-    """The backends that can place it, preferred first."""
+    """The backends that can place it, preferred first; a single empty one if nobody is called."""
     found: rules.Judgement
     """What `rules.judge` found."""
     code: Secret | None = None
@@ -87,7 +87,7 @@ def queue(
         country=phones.country(number),
         network=source.network,
         wide_network=source.wide_network,
-        is_test=test_code is not None,
+        is_test=not alias,
         is_known=source.is_known,
         created_at=now,
     )
@@ -107,7 +107,7 @@ def queue(
 
 
 def needs_worker(call: Call, plan: Plan) -> bool:
-    """Return True if a worker has to place a call; nobody places one to a test number."""
+    """Return True if a worker has to place a call; nobody places one without a backend."""
     return conf.DISPATCH == "task" and not (call.is_test or plan.awaits_code)
 
 
