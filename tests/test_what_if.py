@@ -1,10 +1,12 @@
 """What if: the site's own calls under other settings."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 
 import pytest
 import time_machine
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 
 from django_flashcall import services
@@ -84,3 +86,70 @@ def test_what_cannot_be_tried(pumped, text):
 
 def test_none_switches_a_limit_off(pumped):
     assert "Saved: 0" in what_if("CALLS_TOTAL=None", "CALLS_PER_IP=None")
+
+
+# The page of the admin.
+
+PAGE = "/admin/django_flashcall/guarddecision/what-if/"
+OWN = {
+    "FRAUD_GUARD": "off",
+    "CALLS_TOTAL": "1000/day",
+    "CALLS_PER_PHONE": "8/day",
+    "CALLS_PER_IP": "20/hour",
+    "CALLS_PER_PREFIX": "60/hour",
+}
+
+
+def rows(response):
+    text = response.content.decode()
+    cells = re.findall(r'<tr><th scope="row">(.+?)</th><td>(.+?)</td><td>(.+?)</td></tr>', text)
+    return {name: (own, tried) for name, own, tried in cells}
+
+
+def test_the_page_shows_the_settings_of_the_site(pumped, admin_client):
+    page = admin_client.get(PAGE).content.decode()
+    assert 'value="off" selected' in page
+    assert all(f'value="{value}"' in page for name, value in OWN.items() if "CALLS" in name)
+    assert "flashcall-tried" not in page
+    changelist = admin_client.get("/admin/django_flashcall/guarddecision/").content.decode()
+    assert f'href="{PAGE}"' in changelist
+
+
+def test_the_page_says_what_the_command_says(pumped, admin_client):
+    response = admin_client.get(PAGE, {**OWN, "FRAUD_GUARD": "deny", "CALLS_PER_IP": ""})
+    saved = what_if("FRAUD_GUARD=deny", "CALLS_PER_IP=None").partition("Saved: ")[2].split()[0]
+    assert "66 calls since" in response.content.decode()
+    found = rows(response)
+    assert found["Calls saved: nobody completed them"] == ("0", saved)
+    assert found["Calls refused that people completed"] == ("0 (0.00 %)", "0 (0.00 %)")
+    assert found["Refused by FRAUD_GUARD"] == ("0", saved)
+    assert not GuardDecision.objects.exists()
+
+
+def test_the_page_shows_whom_a_limit_would_refuse(pumped, admin_client):
+    found = rows(admin_client.get(PAGE, {**OWN, "CALLS_TOTAL": "3/day"}))
+    assert found["Calls refused that people completed"] == ("0 (0.00 %)", "6 (100.00 %)")
+
+
+@pytest.mark.parametrize("wrong", [{"CALLS_TOTAL": "many"}, {"CALLS_PER_PHONE": ""}])
+def test_the_page_explains_what_it_cannot_try(pumped, admin_client, wrong):
+    page = admin_client.get(PAGE, {**OWN, **wrong}).content.decode()
+    assert "Enter a rate such as &quot;20/hour&quot;." in page
+    assert "flashcall-tried" not in page
+    page = admin_client.get(PAGE, {**OWN, "FRAUD_GUARD": "maybe"}).content.decode()
+    assert "Please correct the errors below." in page
+
+
+def test_the_page_replays_the_newest_calls_only(pumped, admin_client, monkeypatch):
+    monkeypatch.setattr("django_flashcall.admin.what_if.MOST_CALLS", 9)
+    assert "10 calls since" in admin_client.get(PAGE, OWN).content.decode()
+
+
+def test_the_page_needs_the_permission_to_block(pumped, client, django_user_model):
+    user = django_user_model.objects.create_user("ann", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_guarddecision"))
+    client.force_login(user)
+    assert client.get(PAGE).status_code == 403
+    assert PAGE not in client.get("/admin/django_flashcall/guarddecision/").content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="block_phone"))
+    assert client.get(PAGE).status_code == 200

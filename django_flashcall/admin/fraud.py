@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -18,6 +19,7 @@ from ..exceptions import waiting_time
 from ..insight import operators
 from ..models import GuardDecision, Refusal
 from ..protection import fraud_guard
+from . import what_if
 from .base import HistoryAdmin, badge, format_datetime, log, may, two_lines
 
 
@@ -45,6 +47,7 @@ class GuardDecisionAdmin(HistoryAdmin):
     """What is narrowed, since when and why, and what people decided about it."""
 
     change_form_template = "admin/django_flashcall/guard.html"
+    change_list_template = "admin/django_flashcall/decisions.html"
     date_hierarchy = "last_at"
     ordering = ("-last_at",)
     sortable_by = ("last_at", "shown_last")
@@ -73,6 +76,17 @@ class GuardDecisionAdmin(HistoryAdmin):
         "decided",
     )
     actions = BUTTONS
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(partial(what_if.page, self))
+        name = "django_flashcall_guarddecision_what_if"
+        return [path("what-if/", view, name=name), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        tools = {"may_try": self.has_block_permission(request)}
+        return super().changelist_view(request, {**tools, **(extra_context or {})})
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         term = search_term.strip()
