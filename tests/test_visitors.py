@@ -48,7 +48,7 @@ def test_only_our_own_proxies_are_believed(settings, proxies, remote, forwarded,
     ],
 )
 def test_a_visitor_is_an_address_or_a_network(ip, source):
-    assert visitors.source(ip) == source
+    assert visitors.source(ip) == (*source, False)
 
 
 def test_a_forgotten_proxy_is_told_of_once(monkeypatch, caplog):
