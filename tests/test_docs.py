@@ -34,6 +34,7 @@ OTHERS_PACKAGES = {
     "django_recaptcha",
     "django_rq",
     "gunicorn",
+    "ninja",
     "opentelemetry",
     "prometheus_client",
     "pyotp",
@@ -45,9 +46,10 @@ NEEDS_AN_APP = {
     "site/schedule.py",
     "mysite/celery.py",
     "mysite/celery_tasks.py",
+    "mysite/ninja_urls.py",
     "gunicorn.conf.py",
 }
-"""Examples that need an app, a queue or a worker; `test_tasks` and `test_metrics` run some."""
+"""Examples that need an app, a queue or a worker; `test_tasks`, `test_metrics` and `test_ninja` run some."""
 
 WORDS_IN_CAPITALS = {
     "ANSWER", "BACKEND", "BACKENDZ", "CALLS", "CELERY", "CONN_MAX_AGE", "CREATE_USER", "DELETE",
