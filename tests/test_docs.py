@@ -49,7 +49,10 @@ NEEDS_AN_APP = {
     "mysite/ninja_urls.py",
     "gunicorn.conf.py",
 }
-"""Examples that need an app, a queue or a worker; `test_tasks`, `test_metrics` and `test_ninja` run some."""
+"""Examples that need an app, a queue or a worker.
+
+`test_tasks`, `test_metrics` and `test_ninja` run some.
+"""
 
 WORDS_IN_CAPITALS = {
     "ANSWER", "BACKEND", "BACKENDZ", "CALLS", "CELERY", "CONN_MAX_AGE", "CREATE_USER", "DELETE",

@@ -79,7 +79,7 @@ def test_a_limit_says_how_long_to_wait(post):
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
 def test_a_form_of_a_foreign_page_places_no_call(post, client, content_type):
     """The body is JSON all the same, as a form of ``enctype="text/plain"`` can send it."""
-    body = '{"phone": "%s", "ignored": "="}' % NUMBER
+    body = f'{{"phone": "{NUMBER}", "ignored": "="}}'
     answer = client.post("/api/verifications/", body, content_type=content_type)
     assert answer.status_code == 400
     assert not Call.objects.exists()
