@@ -55,11 +55,11 @@ class GuardDecisionAdmin(HistoryAdmin):
         "shown_value",
         "scope",
         "decision",
-        "when",
-        "shown_last",
         "unverified_and_allowed",
         "shown_honest",
         "refused_and_passed",
+        "shown_last",
+        "when",
         "decided",
     )
     list_filter = ("scope", "mode", "denied")

@@ -125,7 +125,7 @@
     });
     drawAll();
     // Redraw when the theme changes in the admin or in the system.
-    new MutationObserver(drawAll).observe(root, { attributeFilter: ["data-theme"] });
+    new MutationObserver(drawAll).observe(root, { attributeFilter: ["data-theme", "data-bs-theme", "class"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
 })();
