@@ -21,8 +21,6 @@ from django_flashcall.models import GuardDecision, Phone
 call_command("migrate", verbosity=0)
 client = Client()
 client.force_login(get_user_model().objects.create_superuser("admin"))
-# Not inside the form of the page, where it would be ignored.
-ACTIONS = '</form>\\n\\n<form method="post" action="/admin'
 phone = Phone.objects.create(number="+79161234567")
 decision = GuardDecision.objects.create(
     scope="prefix", value="+7916123", denied=True, last_at=timezone.now(),
@@ -35,15 +33,18 @@ def see(name, *args, has):
     assert page.status_code == 200, name
     for part in ["THEME", "django_flashcall/admin.css", *has]:
         assert part in text, (name, part)
+    # A form inside another one would be ignored by the browser.
+    before = text.partition(' id="flashcall-actions"')[0]
+    assert before.count("<form") - before.count("</form") in (0, 1), name
 
 see("call_changelist", has=["flashcall-item", "statistics/", "test-call/", "export/"])
 see("call_statistics", has=["flashcall-tiles", "statistics.js"])
 see("call_test", has=["flashcall-page", 'name="phone"', 'type="submit"'])
 see("verification_changelist", has=[])
 see("phone_changelist", has=["+79161234567"])
-see("phone_change", phone.pk, has=[ACTIONS, 'value="block"'])
+see("phone_change", phone.pk, has=['form="flashcall-actions"', 'id="flashcall-actions"', 'value="block"'])
 see("guarddecision_changelist", has=["what-if/", "flashcall-badge"])
-see("guarddecision_change", decision.pk, has=[ACTIONS, 'value="close"', "flashcall-badge"])
+see("guarddecision_change", decision.pk, has=['form="flashcall-actions"', 'id="flashcall-actions"', 'value="close"', "flashcall-badge"])
 see("guarddecision_what_if", has=["flashcall-page", 'type="submit"'])
 see("refusal_changelist", has=[])
 page = client.post(
