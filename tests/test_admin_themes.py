@@ -27,6 +27,8 @@ decision = GuardDecision.objects.create(
     unverified=30, allowed=10, honest=2,
 )
 
+TOOLS = ['form="flashcall-actions"', 'id="flashcall-actions"']
+
 def see(name, *args, has):
     page = client.get(reverse(f"admin:django_flashcall_{name}", args=args))
     text = page.content.decode()
@@ -42,9 +44,9 @@ see("call_statistics", has=["flashcall-tiles", "statistics.js"])
 see("call_test", has=["flashcall-page", 'name="phone"', 'type="submit"'])
 see("verification_changelist", has=[])
 see("phone_changelist", has=["+79161234567"])
-see("phone_change", phone.pk, has=['form="flashcall-actions"', 'id="flashcall-actions"', 'value="block"'])
+see("phone_change", phone.pk, has=[*TOOLS, 'value="block"'])
 see("guarddecision_changelist", has=["what-if/", "flashcall-badge"])
-see("guarddecision_change", decision.pk, has=['form="flashcall-actions"', 'id="flashcall-actions"', 'value="close"', "flashcall-badge"])
+see("guarddecision_change", decision.pk, has=[*TOOLS, 'value="close"', "flashcall-badge"])
 see("guarddecision_what_if", has=["flashcall-page", 'type="submit"'])
 see("refusal_changelist", has=[])
 page = client.post(

@@ -16,6 +16,7 @@
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   };
 
+  status.hidden = false;
   buttons.forEach((button) => (button.disabled = true));
   try {
     for (let number = 0; number <= maxnumber; number++) {
