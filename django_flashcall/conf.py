@@ -84,7 +84,7 @@ class Login:
 
     sign_up: bool
     create_user: Callable[[str], Any] | None
-    answer: Callable[[Any, Any], Mapping[str, Any]] | None
+    answer: Callable[[Any, Any], Mapping[str, Any] | HttpResponseBase] | None
 
 
 def _integer(lowest: int, highest: int | None = None) -> Callable[[Any], int]:

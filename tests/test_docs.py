@@ -31,8 +31,10 @@ import flashcall_reference as reference
 OTHERS_PACKAGES = {
     "allauth",
     "celery",
+    "dj_rest_auth",
     "django_recaptcha",
     "django_rq",
+    "djoser",
     "gunicorn",
     "opentelemetry",
     "prometheus_client",

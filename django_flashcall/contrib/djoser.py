@@ -49,9 +49,7 @@ class PhoneUserCreateMixin(Base):
             base: Any = super(PhoneUserCreateMixin, self)
             return base.perform_create({**validated_data, **filled})
 
-        user, _phone = run(
-            services.sign_up, token, create_user, **visitor(self.context["request"])
-        )
+        user, _phone = run(services.sign_up, token, create_user, **visitor(self.context["request"]))
         return user
 
 

@@ -34,12 +34,13 @@ class PhoneRegisterMixin(Base):
     def get_fields(self) -> dict[str, Any]:
         return {**super().get_fields(), "phone_token": PhoneTokenField()}
 
-    def save(self, request: Request) -> Any:
+    def save(self, request: Request) -> Any:  # type: ignore[override]
         """Save the account and its number, and return the account."""
         token = self.validated_data["phone_token"]
 
         def create_user(number: str) -> Any:
-            user = super(PhoneRegisterMixin, self).save(request)
+            base: Any = super(PhoneRegisterMixin, self)
+            user = base.save(request)
             save_number(user, number)
             return user
 
