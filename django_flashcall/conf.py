@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import phonenumbers
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 __all__ = ["FLASH_CALL", "VOICE_CODE", "conf"]
