@@ -125,6 +125,14 @@ def test_a_token_of_somebody_else(api, token, package):
     refused(package.register(api, phone_token=token("signup", session="theirs")))
 
 
+def test_the_user_who_started_the_verification(api, token, package):
+    """Somebody who is logged in can register another account, as at our own signup."""
+    eve = get_user_model().objects.create_user("eve")
+    api.force_login(eve)
+    assert package.register(api, phone_token=token("signup", user=eve)).status_code == 201
+    assert Phone.objects.get().owner.username == "ann"
+
+
 def test_a_token_registers_once(api, token, package):
     proof = token("signup")
     assert package.register(api, phone_token=proof).status_code == 201
@@ -210,8 +218,10 @@ def test_a_required_number_is_not_asked_for(api, token, configure, monkeypatch):
 
     fields = (*Serializer.Meta.fields, "last_name")
     monkeypatch.setattr(Serializer.Meta, "fields", fields)
+    required = {"last_name": {"required": True}}
+    monkeypatch.setattr(Serializer.Meta, "extra_kwargs", required, raising=False)
     configure(USER_PHONE_FIELD="last_name")
-    response = Djoser().register(api, phone_token=token("signup"), last_name="+79990000000")
+    response = Djoser().register(api, phone_token=token("signup"))
     assert response.status_code == 201
     assert response.json()["last_name"] == NUMBER
     assert get_user_model().objects.get().last_name == NUMBER
