@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import phonenumbers
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 __all__ = ["FLASH_CALL", "VOICE_CODE", "conf"]
@@ -84,7 +85,7 @@ class Login:
 
     sign_up: bool
     create_user: Callable[[str], Any] | None
-    answer: Callable[[Any, Any], Mapping[str, Any]] | None
+    answer: Callable[[Any, Any], Mapping[str, Any] | HttpResponseBase] | None
 
 
 def _integer(lowest: int, highest: int | None = None) -> Callable[[Any], int]:

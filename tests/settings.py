@@ -31,6 +31,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.headless",
+    "allauth.socialaccount",
+    "dj_rest_auth.mfa",
     "django_otp",
     "django_otp.plugins.otp_static",
     "django_otp.plugins.otp_totp",
@@ -121,3 +123,7 @@ ACCOUNT_PHONE_VERIFICATION_SUPPORTS_RESEND = 2
 ACCOUNT_PHONE_VERIFICATION_CODE_FORMAT = {"numeric": True, "length": 6}
 HEADLESS_CLIENTS = ["app", "browser"]
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
+
+# dj-rest-auth and djoser, see `test_contrib_rest_accounts`.
+REST_AUTH = {"REGISTER_SERIALIZER": "tests.rest_accounts_site.PhoneRegisterSerializer"}
+DJOSER = {"SERIALIZERS": {"user_create": "tests.rest_accounts_site.PhoneUserCreateSerializer"}}

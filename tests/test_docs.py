@@ -31,8 +31,10 @@ import flashcall_reference as reference
 OTHERS_PACKAGES = {
     "allauth",
     "celery",
+    "dj_rest_auth",
     "django_recaptcha",
     "django_rq",
+    "djoser",
     "gunicorn",
     "ninja",
     "opentelemetry",
@@ -61,6 +63,8 @@ WORDS_IN_CAPITALS = {
     "READ_PHONE_STATE",
     "FLASHINGCALL", "GET", "HMAC", "IMMEDIATE", "INFO", "OPTIONS", "PATH_INFO", "POST",
     "REQUIRED_FIELDS",
+    "REGISTER_SERIALIZER", "SERIALIZERS", "SESSION_LOGIN", "USER_CREATE_PASSWORD_RETYPE",
+    "USER_DETAILS_SERIALIZER", "USE_JWT",
     "FLASH_CALL", "STEERING", "UNKNOWN_NUMBER", "UPDATE", "USERNAME_FIELD", "VOICE_CODE", "WARNING",
 }  # fmt: skip
 """Words in capitals that are no setting."""

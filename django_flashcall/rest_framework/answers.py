@@ -1,6 +1,7 @@
 """Responses to a login by phone, for ``ANSWER`` of ``LOGIN``.
 
-Each is a ``callable(request, user)`` that returns the body of the response as a dictionary.
+Each is a ``callable(request, user)`` that returns the body of the response as a dictionary, or the
+whole response.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
@@ -66,12 +67,15 @@ class FlashcallView(APIView):
 
     def save(
         self, request: Request, instance: Any = None, code: int = status.HTTP_200_OK
-    ) -> Response:
+    ) -> HttpResponseBase:
         serializer = self.serializer_class(
             instance, data=request.data, context={"request": request}
         )
         serializer.is_valid(raise_exception=True)
         serializer.save()
+        return self.respond(serializer, code)
+
+    def respond(self, serializer: Any, code: int) -> HttpResponseBase:
         return Response(serializer.data, status=code)
 
     def verification(self, request: Request, id: UUID) -> Verification:
@@ -83,7 +87,7 @@ class StartView(FlashcallView):
 
     serializer_class = serializers.StartSerializer
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         return self.save(request, code=status.HTTP_201_CREATED)
 
 
@@ -117,7 +121,7 @@ class CheckView(FlashcallView):
 
     serializer_class = serializers.CheckSerializer
 
-    def post(self, request: Request, id: UUID) -> Response:
+    def post(self, request: Request, id: UUID) -> HttpResponseBase:
         return self.save(request, self.verification(request, id))
 
 
@@ -126,7 +130,7 @@ class ResendView(FlashcallView):
 
     serializer_class = serializers.ResendSerializer
 
-    def post(self, request: Request, id: UUID) -> Response:
+    def post(self, request: Request, id: UUID) -> HttpResponseBase:
         return self.save(request, self.verification(request, id))
 
 
@@ -135,13 +139,18 @@ class LoginView(FlashcallView):
 
     serializer_class = serializers.LoginSerializer
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         if conf.LOGIN.answer is None:
             # The response sets a session cookie, so another site must not be able to send the
             # request: its visitor would be logged in to an account of its choice. DRF enforces
             # this only for users who are logged in.
             SessionAuthentication().enforce_csrf(request)
         return self.save(request)
+
+    def respond(self, serializer: Any, code: int) -> HttpResponseBase:
+        if isinstance(serializer.answer, HttpResponseBase):
+            return serializer.answer
+        return super().respond(serializer, code)
 
 
 class PhoneView(FlashcallView):
@@ -156,7 +165,7 @@ class PhoneView(FlashcallView):
             raise PhoneNotFound
         return Response(serializers.PhoneSerializer(phone).data)
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         self.reauthenticate(request)
         return self.save(request)
 
@@ -176,7 +185,7 @@ class SignupView(FlashcallView):
 
     serializer_class = serializers.SignupSerializer
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         return self.save(request, code=status.HTTP_201_CREATED)
 
 
