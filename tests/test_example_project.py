@@ -192,3 +192,40 @@ def test_with_django_allauth(tmp_path, unused_tcp_port_factory):
             json={"phone": "+79161234567", "password": PASSWORD},
         )
         assert api.json()["meta"]["is_authenticated"]
+
+
+@pytest.mark.parametrize(
+    ("package", "register", "passwords", "key"),
+    [
+        ("rest_auth", "auth/registration/", ("password1", "password2"), "key"),
+        ("djoser", "auth/users/", ("password",), "auth_token"),
+    ],
+)
+def test_with_an_api_of_accounts(
+    tmp_path, unused_tcp_port_factory, package, register, passwords, key
+):
+    settings = {"DJANGO_SETTINGS_MODULE": f"example.settings_{package}"}
+    with running_demo(tmp_path, unused_tcp_port_factory, **settings) as demo:
+
+        def post(path, **data):
+            response = requests.post(demo.site + path, json=data)
+            while response.status_code == 429:  # the cooldown of the number
+                time.sleep(response.json()["retry_after"])
+                response = requests.post(demo.site + path, json=data)
+            assert response.ok, response.text
+            return response.json()
+
+        def verify(number, purpose):
+            started = post("api/verifications/", phone=number, purpose=purpose)
+            page = requests.get(f"{demo.site}virtual-phone/").text
+            code = re.search("<mark>([0-9]{4,6})</mark>", page)[1]
+            return post(f"api/verifications/{started['id']}/check/", code=code)["token"]
+
+        account = {"username": "ann", "email": "ann@example.com"} | dict.fromkeys(
+            passwords, PASSWORD
+        )
+        refused = requests.post(demo.site + register, json=account)
+        assert (refused.status_code, set(refused.json())) == (400, {"phone_token"})
+        post(register, **account, phone_token=verify("+79161234567", "signup"))
+        assert set(post("api/login/", phone_token=verify("+79161234567", "login"))) == {key}
+        assert requests.get(f"{demo.site}api/schema/").ok

@@ -1,0 +1,7 @@
+from djoser.serializers import UserCreateSerializer
+
+from django_flashcall.contrib.djoser import PhoneUserCreateMixin
+
+
+class PhoneUserCreateSerializer(PhoneUserCreateMixin, UserCreateSerializer):
+    pass
