@@ -6,6 +6,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from dj_rest_auth.app_settings import api_settings as rest_auth
 from dj_rest_auth.mfa.totp import TOTP
 from django.contrib.auth import get_user_model, user_logged_in
+from django.db import connection
 from django.db.models.signals import pre_save
 from djoser.signals import user_registered
 from rest_framework.authtoken.models import Token
@@ -153,8 +154,10 @@ def test_a_number_of_another_account(api, token, package):
     assert package.register(api, phone_token=proof).status_code == 201  # it was not spent
 
 
-def test_a_refused_registration_does_not_spend_the_token(api, token, package):
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_refused_registration_does_not_spend_the_token(api, token, package, monkeypatch, atomic):
     proof = token("signup")
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", atomic)
     weak, field = package.weak
     refused(package.register(api, phone_token=proof, **weak), field)
     refused(package.register(api, phone_token=proof, email="nonsense"), "email")
@@ -323,6 +326,19 @@ def test_dj_rest_auth_without_a_session(api, token, ann, configure, monkeypatch)
     response = log_in(api, token("login"))
     assert set(response.json()) == {"key"}
     assert not response.cookies
+
+
+def test_the_tokens_of_a_site_with_dj_rest_auth(api, token, ann, configure, monkeypatch):
+    """``TOKEN_CREATOR`` gets what it gets after a password."""
+    configure(LOGIN={"ANSWER": REST_AUTH})
+
+    def create(token_model, user, serializer):
+        assert serializer.validated_data["user"] == user
+        assert serializer.context["request"].method == "POST"
+        return token_model.objects.create(user=user, key="of the site")
+
+    monkeypatch.setattr(rest_auth, "TOKEN_CREATOR", create)
+    assert log_in(api, token("login")).json() == {"key": "of the site"}
 
 
 @pytest.mark.parametrize("hidden", [True, False])
