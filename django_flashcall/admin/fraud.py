@@ -46,7 +46,7 @@ Mode = GuardDecision.Mode
 class GuardDecisionAdmin(HistoryAdmin):
     """What is narrowed, since when and why, and what people decided about it."""
 
-    change_form_template = "admin/django_flashcall/guard.html"
+    change_form_template = "admin/django_flashcall/buttons.html"
     change_list_template = "admin/django_flashcall/decisions.html"
     date_hierarchy = "last_at"
     ordering = ("-last_at",)
@@ -100,7 +100,7 @@ class GuardDecisionAdmin(HistoryAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         decision = kwargs.get("obj")
-        context["guard_actions"] = [
+        context["object_buttons"] = [
             (name, getattr(self, name).short_description)
             for name in BUTTONS
             if decision is not None and self.has_block_permission(request)

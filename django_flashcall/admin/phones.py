@@ -24,7 +24,7 @@ from .filters import DateFilter, PhoneFilter
 
 @admin.register(Phone)
 class PhoneAdmin(HistoryAdmin):
-    change_form_template = "admin/django_flashcall/phone.html"
+    change_form_template = "admin/django_flashcall/buttons.html"
     list_display = (
         "masked",
         "state",
@@ -64,7 +64,7 @@ class PhoneAdmin(HistoryAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         phone = kwargs.get("obj")
-        context["phone_actions"] = [
+        context["object_buttons"] = [
             (name, action.label)
             for name, action in PHONE_ACTIONS.items()
             if phone is not None and may(request, action.permission) and action.fits(phone)
