@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from django.contrib.auth import login
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.db import Error
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from . import services
+from . import database_errors, services
 from .conf import conf
 from .exceptions import FlashcallError, ReauthenticationRequired
 from .models import Phone, Verification
@@ -50,6 +53,33 @@ def keep(request: HttpRequest, verification: Verification, token: str) -> None:
     request.session.cycle_key()
     verification.session = visitors.bind_session(request, anew=True)
     verification.save(update_fields=["session"])
+
+
+def save(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Save a changed session now and return the response with its cookie.
+
+    If only Django's middleware did, a database that fails then would be a 400 or a 500.
+
+    Args:
+        request: the request with the session.
+        response: its response; if it is a server error, nothing is saved, as in the middleware.
+
+    Raises:
+        django.db.Error: the session could not be saved.
+        SessionInterrupted: the visitor has logged out in the meantime; Django answers 400.
+    """
+    if not request.session.modified:
+        return response
+    middleware = SessionMiddleware(lambda request: response)
+    try:
+        response = middleware.process_response(request, response)  # type: ignore[arg-type]
+    except SessionInterrupted as error:
+        lost = error.__context__ and error.__context__.__context__
+        if isinstance(lost, Error) and database_errors.is_temporary(lost):
+            raise lost from lost.__cause__
+        raise
+    request.session.modified = False  # or else it would be saved again
+    return response
 
 
 def verification(request: HttpRequest, *, purpose: str = "signup") -> Verification:

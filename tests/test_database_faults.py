@@ -189,6 +189,59 @@ class TestReadOnly:
         assert response.status_code == 400
 
 
+def fail_after_the_view(get_response):
+    """Middleware: the database fails after the view, before Django would save the session."""
+
+    def respond(request):
+        response = get_response(request)
+        if "X-Fail" in request.headers:
+            write_nothing()
+        return response
+
+    return respond
+
+
+class TestSessionThatWasSaved:
+    """It is not saved again: if that failed, Django would answer 400 or 500."""
+
+    @pytest.fixture
+    def client(self, settings, read_only, outbox):
+        first, *others = settings.MIDDLEWARE
+        session = "django.contrib.sessions.middleware.SessionMiddleware"
+        assert others.pop(0) == session
+        settings.MIDDLEWARE = [first, session, f"{__name__}.fail_after_the_view", *others]
+        return APIClient()
+
+    @staticmethod
+    def post(client, *args, **kwargs):
+        """Send a request whose view changes the session, and return the response."""
+        client.get("/phone/")
+        before = client.cookies["sessionid"].value if "sessionid" in client.cookies else ""
+        response = client.post(*args, headers={"X-Fail": "1"}, **kwargs)
+        write_nothing(False)
+        assert response.cookies["sessionid"].value != before
+        return response
+
+    def test_the_pages(self, client, outbox):
+        response = self.post(client, "/phone/", {"phone": NUMBER})
+        assert response.status_code == 302
+        response = self.post(client, response.url, {"code": outbox[0].code})
+        assert response.status_code == 302
+        data = {"username": "ann", "email": "", "password": "correct horse 9"}
+        response = self.post(client, "/phone/signup/", data)
+        assert response.status_code == 302
+        assert "_auth_user_id" in client.session
+
+    def test_the_login_of_the_api(self, client, outbox):
+        user = get_user_model().objects.create_user("ann")
+        phone = services.start(NUMBER, purpose="login")
+        Phone.objects.update(owner=user)
+        token = str(services.check(phone, outbox[0].code))
+        response = self.post(client, "/api/login/", {"phone_token": token}, format="json")
+        assert response.status_code == 200
+        assert client.session["_auth_user_id"] == str(user.pk)
+
+
 class TestLostResponse:
     """The provider was asked, and the database fails before its response is stored."""
 

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
-from django.contrib.sessions.backends.base import UpdateError
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -66,8 +65,7 @@ class Page(RedirectURLMixin, View):
     @method_decorator(csrf_protect)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            response = self.enter(request, *args, **kwargs)
-            save_session(request)
+            response = sessions.save(request, self.enter(request, *args, **kwargs))
         except Error as error:
             if (refusal := database_errors.unavailable(error)) is None:
                 raise
@@ -187,20 +185,6 @@ class NotFoundView(Page, TemplateView):
 
     def enter(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.render_to_response(self.get_context_data(), status=404)
-
-
-def save_session(request: HttpRequest) -> None:
-    """Save a changed session now. If only the middleware did, an error would be a 500."""
-    session = request.session
-    if not session.modified or session.is_empty():
-        return
-    try:
-        session.save()
-    except UpdateError as error:
-        cause = error.__context__
-        if isinstance(cause, Error) and database_errors.is_temporary(cause):
-            raise cause from cause.__cause__
-        # The session was deleted meanwhile: the middleware finds that too, and answers 400.
 
 
 def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:

@@ -140,12 +140,13 @@ class LoginView(FlashcallView):
     serializer_class = serializers.LoginSerializer
 
     def post(self, request: Request) -> HttpResponseBase:
-        if conf.LOGIN.answer is None:
-            # The response sets a session cookie, so another site must not be able to send the
-            # request: its visitor would be logged in to an account of its choice. DRF enforces
-            # this only for users who are logged in.
-            SessionAuthentication().enforce_csrf(request)
-        return self.save(request)
+        if conf.LOGIN.answer is not None:
+            return self.save(request)
+        # The response sets a session cookie, so another site must not be able to send the request:
+        # its visitor would be logged in to an account of its choice. DRF enforces this only for
+        # users who are logged in.
+        SessionAuthentication().enforce_csrf(request)
+        return sessions.save(request._request, self.save(request))
 
     def respond(self, serializer: Any, code: int) -> HttpResponseBase:
         if isinstance(serializer.answer, HttpResponseBase):
