@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import NoneType
 from typing import Any, Generic, TypeVar, cast, overload
 
 import phonenumbers
@@ -234,6 +235,7 @@ class Setting(Generic[T]):
         self.default = default
         self.parse = parse
         self.meaning = meaning
+        self._parsed: dict[Any, T] = {}
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -247,10 +249,19 @@ class Setting(Generic[T]):
     def __get__(self, instance: FlashcallSettings | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
+        given = instance.given.get(self.name, self.default)
+        # A dictionary or list can change, so it is parsed each time.
+        can_keep = isinstance(given, (str, int, NoneType))
+        kept = (type(given), given) if can_keep else None  # 1 and True are equal
+        if kept in self._parsed:
+            return self._parsed[kept]
         try:
-            return self.parse(instance.given.get(self.name, self.default))
+            found = self.parse(given)
         except ValueError as error:
             raise ImproperlyConfigured(f"FLASHCALL[{self.name!r}]: {error}.") from None
+        if kept is not None and not callable(found):  # tests replace functions
+            self._parsed[kept] = found
+        return found
 
 
 _OVERRIDES = {

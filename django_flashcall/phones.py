@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
@@ -121,6 +122,7 @@ def prefix(phone: str) -> str:
     return phone[:-4]
 
 
+@lru_cache(maxsize=256)
 def _number(phone: str) -> PhoneNumber:
     return phonenumbers.parse(phone, None)
 

@@ -1,22 +1,24 @@
 """Statements that the ORM compiles once and that are executed often.
 
 Otherwise most of the time of a start goes into building the same queries again. A `Prepared` query
-is written with the ORM as usual, is compiled on its first use, and then only gets new values.
-Private.
+is written with the ORM as usual, is compiled on its first use, and then only gets new values. One
+query can read the rows of several tables, as the same columns (`part`). Private.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
-from django.db.models import CharField, Func, Model, Value
-from django.db.models.sql import UpdateQuery
+from django.db.models import CharField, F, Field, Func, Model, QuerySet, Value
+from django.db.models.constants import OnConflict
+from django.db.models.expressions import RawSQL
+from django.db.models.sql import InsertQuery, Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
@@ -35,6 +37,58 @@ class Unknown(Func):
 
     def __init__(self, value: Any) -> None:
         super().__init__(Value(value, output_field=CharField()))
+
+
+class Record(NamedTuple):
+    """A row of a query that reads several tables. What the columns mean depends on the table.
+
+    Columns that a table does not have are None.
+    """
+
+    of: str
+    """Where it comes from."""
+    text: str
+    more: str
+    extra: str
+    number: int
+    level: int
+    at: datetime
+    second: datetime | None
+    third: datetime | None
+    fourth: datetime | None
+    fifth: datetime | None
+
+
+def part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
+    """Return a queryset whose rows are each a `Record`.
+
+    The text of the query is kept short, with few parameters: the driver then caches it.
+
+    Args:
+        of: where they come from; a constant.
+        rows: the queryset.
+        at: a field with a time.
+        columns: column of the record → the expression or the name of the field.
+    """
+    given = {"of": RawSQL(f"'{of}'", ()), "at": F(at), **columns}  # noqa: S611 - a constant
+    names = "abcdefghijk"  # not those of fields; what counts is their order
+    found = {
+        name: F(value) if isinstance(value := given.get(column, NOTHING), str) else value
+        for name, column in zip(names, Record._fields, strict=True)
+    }
+    selected: QuerySet[Any, Any] = rows.annotate(**found).values_list(*found)
+    return selected
+
+
+def first_part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
+    """Return `part` without NULL: PostgreSQL wants to know the types of all columns."""
+    times = dict.fromkeys(("second", "third", "fourth", "fifth"), at)
+    numbers = dict.fromkeys(("number", "level"), Value(0))
+    texts = dict.fromkeys(("text", "more", "extra"), Value(""))
+    return part(of, rows, at, **{**times, **numbers, **texts, **columns})
+
+
+NOTHING = Value(None, output_field=Field())
 
 
 class Prepared:
@@ -78,7 +132,10 @@ class Prepared:
     def _compilers(
         self, alias: str, options: tuple[Hashable, ...], marks: dict[str, Any]
     ) -> list[SQLCompiler]:
-        return [found.query.get_compiler(alias) for found in self.build(*options, **marks)]
+        queries = [found.query for found in self.build(*options, **marks)]
+        if len(queries) > 1:
+            queries = list(map(_shorten, queries))
+        return [query.get_compiler(alias) for query in queries]
 
 
 class PreparedUpdate(Prepared):
@@ -101,6 +158,61 @@ class PreparedUpdate(Prepared):
         return [query.get_compiler(alias)]
 
 
+class PreparedInsert:
+    """An ``INSERT`` of one row. Django's signals of the model are not sent.
+
+    Args:
+        model: the model; the database is the one that its rows are written to.
+        ignore_conflicts: a row whose unique values exist is not an error.
+    """
+
+    def __init__(self, model: type[Model], *, ignore_conflicts: bool = False) -> None:
+        self.model = model
+        self.on_conflict = OnConflict.IGNORE if ignore_conflicts else None
+        fields = model._meta.local_concrete_fields
+        self.has_generated_key = not model._meta.pk.has_default()
+        self.fields = [f for f in fields if not (f.primary_key and self.has_generated_key)]
+        self._texts: dict[str, str] = {}
+
+    def execute(self, row: Model) -> bool:
+        """Insert a row, which gets its primary key; return False if it exists already.
+
+        Args:
+            row: an instance of the model, not saved.
+        """
+        alias = router.db_for_write(self.model, instance=row)
+        connection = connections[alias]
+        text = self._texts.get(alias) or self._compile(connection, row)
+        values = [
+            field.get_db_prep_save(field.pre_save(row, True), connection) for field in self.fields
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(text, values)
+            if not self.has_generated_key:
+                is_new = bool(cursor.rowcount)
+            elif connection.features.can_return_columns_from_insert:
+                returned = cursor.fetchone()  # before this, SQLite does not count rows
+                is_new = returned is not None
+                row.pk = returned and returned[0]
+            else:
+                is_new = bool(cursor.rowcount)
+                row.pk = cursor.lastrowid if is_new else None
+        if not is_new:
+            return False
+        row._state.adding, row._state.db = False, alias
+        return True
+
+    def _compile(self, connection: BaseDatabaseWrapper, row: Model) -> str:
+        query = InsertQuery(self.model, on_conflict=self.on_conflict)
+        query.insert_values(self.fields, [row])
+        compiler = query.get_compiler(connection=connection)
+        if self.has_generated_key:
+            compiler.returning_fields = self.model._meta.db_returning_fields
+        ((text, _values),) = compiler.as_sql()
+        self._texts[connection.alias] = text
+        return str(text)
+
+
 class _Statement:
     """The text of a statement and its parameters. Threads share it: it keeps no connection."""
 
@@ -119,13 +231,11 @@ class _Statement:
             self._parameters += [(names.get(parameter, ""), parameter) for parameter in parameters]
         columns = enumerate(column for column, *_ in compilers[-1].select or ())
         self._converted = [(n, column) for n, column in columns if _converters(column, connection)]
-        # Each in a subquery, because databases differ in what they accept between UNIONs.
-        self._sql = " UNION ALL ".join(
-            f"SELECT * FROM ({text}) part{place}"  # noqa: S608 - compiled by the ORM
-            for place, text in enumerate(texts)
-        )
-        if len(texts) == 1:
-            self._sql = texts[0]
+        if len(texts) > 1 and connection.features.supports_parentheses_in_compound:
+            texts = [f"({text})" for text in texts]
+        elif len(texts) > 1:  # SQLite
+            texts = [f"SELECT * FROM ({text})" for text in texts]  # noqa: S608
+        self._sql = " UNION ALL ".join(texts)
 
     def execute(self, cursor: CursorWrapper, values: dict[str, Parameter]) -> None:
         adapted = {name: _adapt(value, cursor.db) for name, value in values.items()}
@@ -144,6 +254,14 @@ class _Statement:
                     for row in rows
                 ]
         return list(rows)
+
+
+def _shorten(query: Query) -> Query:
+    """Return a query that names its table only once; drivers cache short queries only."""
+    short = query.chain()
+    short.change_aliases({short.get_initial_alias(): "t"})
+    short.alias_map = {"t": short.alias_map["t"], **short.alias_map}  # the first is the base
+    return short.chain()
 
 
 def _converters(column: Any, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:

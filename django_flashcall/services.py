@@ -41,10 +41,10 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Phone, Refusal, Verification
-from .prepared import PreparedUpdate
+from .models import Attempt, Call, Refusal, Verification
+from .prepared import PreparedInsert, PreparedUpdate
 from .privacy.retention import forget, prune
-from .protection import devices, fraud_guard, limits, refusals, rules, visitors
+from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
 from .protection.devices import issue as issue_device
 from .protection.devices import marks_of as device_of
@@ -193,15 +193,16 @@ def resend(
     now = timezone.now()
     source = _source(verification, ip)
     with _count_errors(number, source, now):
-        found = _look_up(number)
+        # A call can fail: the person who may have passed gets a second one.
+        is_first = verification.calls_left >= config.max_calls - 1
+        found, usage = _look_up(number, source, now)
         channel = _choose_channel(channel or verification.channel, config, found.stopped)
         plan = _plan(number, channel, found, now)
         passage = None
-        # A call can fail: the person who may have passed gets a second one.
-        is_first = verification.calls_left >= config.max_calls - 1
         if number not in conf.TEST_NUMBERS and not is_first:
-            phone = verification.phone
-            passage = fraud_guard.check(phone, source, now, challenged=challenged)
+            passage = fraud_guard.check(
+                found.phone, source, now, spent=usage.spent, challenged=challenged
+            )
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
@@ -211,7 +212,8 @@ def resend(
                 return None
             verification.refresh_from_db(from_queryset=_with_phone())
             verification.stopped = found.stopped
-            reservation = limits.reserve(verification.phone, source, now)
+            verification.phone.last_called_at = found.phone.last_called_at
+            reservation = limits.reserve(verification.phone, source, now, usage)
             if passage is not None:
                 passage.take(now)
             call, code = _queue(verification, source, reservation, plan, slot)
@@ -362,9 +364,9 @@ def check_limits(
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
-        found = _look_up(number)
+        found, usage = _look_up(number, source, now)
         _plan(number, _choose_channel(channel, purpose, found.stopped), found, now)
-        limits.check(found.phone, source, now)
+        limits.check(found.phone, source, now, usage)
 
 
 def pretend_call(
@@ -472,13 +474,13 @@ def _start(
     test_code = conf.TEST_NUMBERS.get(number)
     account = account_of(user)
     now = timezone.now()
-    source = visitors.source(ip)
+    source = visitors.source(ip)._replace(is_known=devices.is_known(number, device))
     with _count_errors(number, source, now):
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
         # that has read cannot wait for another one that writes.
-        found = _look_up(number)
-        if _is_owner(found.phone, account) or devices.is_known(number, device):
-            source = source._replace(is_known=True)
+        found, usage = _look_up(number, source, now, account=account)
+        is_current = source.is_known or not found.is_owner
+        source = source._replace(is_known=source.is_known or found.is_owner)
         channel = _choose_channel(channel, purpose, found.stopped)
         if code is None and test_code is not None and len(test_code) < purpose.code_length:
             raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)  # the system checks report it
@@ -489,16 +491,19 @@ def _start(
             plan = plan._replace(aliases=[NOBODY])
         passage = None
         if test_code is None:
-            passage = fraud_guard.check(found.phone, source, now, challenged=challenged)
+            passage = fraud_guard.check(
+                found.phone, source, now, spent=usage.spent, challenged=challenged
+            )
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
         def begin() -> tuple[Call, Secret, limits.Reservation]:
             phone = copy(found.phone)  # a retry must not see what was rolled back
-            reservation = limits.reserve(phone, source, now)
+            # Owners have limits of their own.
+            reservation = limits.reserve(phone, source, now, usage if is_current else None)
             if passage is not None:
                 passage.take(now)
-            verification = Verification.objects.create(
+            verification = Verification(
                 phone=phone,
                 purpose=purpose.name,
                 channel=channel,
@@ -514,6 +519,7 @@ def _start(
                 created_at=now,
                 expires_at=now + timedelta(seconds=purpose.code_ttl),
             )
+            _INSERT.execute(verification)
             verification.stopped = found.stopped
             call, code = _queue(verification, source, reservation, plan, slot)
             return call, code, reservation
@@ -523,11 +529,6 @@ def _start(
         signals.verification_started.send_robust(Verification, verification=call.verification)
         code = _place(call, code, reservation, plan)
     return call.verification.newest_call, code
-
-
-def _is_owner(phone: Phone, account: Any) -> bool:
-    """Return True if a number belongs to the logged-in user."""
-    return account is not None and phone.pk is not None and phone.owner_id == account.pk
 
 
 def _source(verification: Verification, ip: str | None) -> Source:
@@ -560,17 +561,24 @@ def _count_errors(number: str, source: Source, now: datetime) -> Iterator[None]:
         raise
 
 
-def _look_up(number: str) -> rules.Judgement:
+def _look_up(number: str, source: Source, now: datetime, *, account: Person = None) -> facts.Facts:
     """Return what is stored that decides about a call.
+
+    Args:
+        number: the number in E.164.
+        source: the source of the request.
+        now: time of the request.
+        account: the visitor, if logged in.
 
     Raises:
         PhoneNotAllowed: the number must not be called.
     """
-    judgement = rules.judge(number)
-    if number in conf.TEST_NUMBERS:
-        return replace(judgement, stopped=())  # test numbers are never called
-    rules.check_allowed(judgement)
-    return judgement
+    owner = None if account is None else account.pk
+    found = facts.look(number, source, now, account=owner)
+    if number in conf.TEST_NUMBERS:  # they are never called
+        return found._replace(judgement=replace(found.judgement, stopped=()))
+    rules.check_allowed(found.judgement)
+    return found
 
 
 def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
@@ -601,6 +609,7 @@ def _pending_row(pk: Any, now: Any) -> QuerySet[Verification]:
     )
 
 
+_INSERT = PreparedInsert(Verification)
 _SPEND_ATTEMPT = PreparedUpdate(
     Verification,
     lambda *, pk, now: (_pending_row(pk, now), {"attempts_left": F("attempts_left") - 1}),

@@ -7,6 +7,7 @@ twenty-fourth of the window; the oldest counts as a whole, so that the window is
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,9 +17,10 @@ from django.db.models import F, Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from .. import prepared
 from ..conf import Rate, conf
 from ..models import CallCount
-from ..prepared import PreparedUpdate
+from ..prepared import PreparedUpdate, Record
 
 SLICES = 24
 """Slices of a window."""
@@ -35,14 +37,20 @@ def spent_since(rate: Rate, now: datetime) -> datetime:
     return now - rate.window - rate.window / SLICES
 
 
-def spent(since: Any) -> QuerySet[Any, Any]:
-    """Return a queryset of one row: ``number`` of calls counted, and ``at``, the newest slice.
+def part(since: Any) -> QuerySet[Any, Any]:
+    """Return a queryset of one row, with the number of calls counted.
 
     Args:
         since: the time after which the slices begin; see `spent_since`.
     """
     counts = CallCount.objects.filter(begins_at__gt=since).order_by().annotate(_one=Value(1))
-    return counts.values("_one").annotate(at=Max("begins_at"), number=Coalesce(Sum("calls"), 0))
+    sums = counts.values("_one").annotate(_newest=Max("begins_at"))
+    return prepared.first_part("spent", sums, "_newest", number=Coalesce(Sum("calls"), 0))
+
+
+def read(records: Iterable[Record]) -> int:
+    """Return the number of calls counted by the row of `part`; 0 if there is none."""
+    return sum(record.number for record in records if record.of == "spent")
 
 
 def limit(*, is_known: bool = False) -> float:

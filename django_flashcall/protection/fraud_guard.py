@@ -31,7 +31,7 @@ from .. import phones, signals
 from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
-from ..prepared import Prepared, Unknown
+from ..prepared import Parameter, Prepared, Record, Unknown, first_part, part
 from . import budget, evidence
 from .evidence import Evidence, Observed, Strictness, Trickle
 from .visitors import Source
@@ -162,7 +162,12 @@ class Passage:
 
 
 def check(
-    phone: Phone, source: Source, now: datetime, *, challenged: bool = False
+    phone: Phone,
+    source: Source,
+    now: datetime,
+    *,
+    spent: int | None = None,
+    challenged: bool = False,
 ) -> Passage | None:
     """Judge the range and the address of a call.
 
@@ -170,6 +175,7 @@ def check(
         phone: the number, saved or not.
         source: the source of the request.
         now: time of the call.
+        spent: the calls counted by ``CALLS_TOTAL``; None to read it.
         challenged: the visitor has solved the site's ``CHALLENGE``.
 
     Returns:
@@ -183,7 +189,7 @@ def check(
     # numbers too, or else the response would reveal which numbers have accounts.
     if mode == "off" or source.is_known:
         return None
-    found = _find(phone, source, now)
+    found = _find(phone, source, now, spent)
     _record(found.watched, now, denied=False)
     if mode != "deny":
         _record(found.narrowed, now, denied=False)
@@ -221,9 +227,9 @@ class Found:
     closed: GuardDecision | None = None
 
 
-def _find(phone: Phone, source: Source, now: datetime) -> Found:
+def _find(phone: Phone, source: Source, now: datetime, spent: int | None = None) -> Found:
     prefix = phones.prefix(phone.number)
-    seen = _look(prefix, source.network, now)
+    seen = _look(prefix, source.network, now, spent)
     found = Found()
     for scope, value in ((Scope.ADDRESS, source.network), (Scope.PREFIX, prefix)):
         decision = seen.decisions.get(scope)
@@ -362,88 +368,81 @@ def conclude(
     return found, found.allowed(rules.floor, share, rules.deviations)
 
 
-def _look(prefix: str, network: str, now: datetime) -> Seen:
-    """Read what is stored about a range and an address, in one query."""
-    values = {"prefix": prefix, "network": network}
+def _look(prefix: str, network: str, now: datetime, spent: int | None = None) -> Seen:
+    """Read what is stored about a range and an address, in one query.
+
+    Args:
+        prefix, network: the range and the address; empty for none.
+        now: time of the request.
+        spent: the calls counted by ``CALLS_TOTAL``; None to read it.
+    """
+    values: dict[str, Parameter] = {
+        name: value for name, value in (("prefix", prefix), ("network", network)) if value
+    }
+    names = tuple(values)
+    values |= {"since": now - MEMORY, "today": now - DAY, "young": now - evidence.PATIENCE}
     total = conf.CALLS_TOTAL
-    times = {"since": now - MEMORY, "today": now - DAY, "young": now - evidence.PATIENCE}
-    if total is not None:
-        times["spent_since"] = budget.spent_since(total, now)
-    seen = Seen()
+    if spent is None and total is not None:
+        values["spent_since"] = budget.spent_since(total, now)
+    seen = Seen(spent=spent or 0)
     completed = int(Call.Progress.COMPLETED)
-    for name, text, number, progress, at, *others in _SEEN.rows(
-        *(name for name in values if values[name]),
-        **times,
-        **{name: value for name, value in values.items() if value},
-    ):
-        if name == "spent":
-            seen.spent = number
-        elif name in values:
-            scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
-            network = text if scope == Scope.PREFIX else ""
-            seen.calls[scope].append(Observed(number, network, at, progress == completed))
-        else:
-            last_at, passed_at, returned_at, solved_at = others
-            seen.decisions[name.removeprefix("_")] = GuardDecision(
-                pk=number,
-                scope=name.removeprefix("_"),
-                value=prefix if name == f"_{Scope.PREFIX}" else network,
-                mode=text,
-                denied=bool(progress),
-                created_at=at,
-                last_at=last_at,
-                passed_at=passed_at,
-                returned_at=returned_at,
-                solved_at=solved_at,
-            )
+    for record in map(Record._make, _SEEN.rows(names, **values)):
+        of, _, name = record.of.partition(" ")
+        scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
+        match of:
+            case "spent":
+                seen.spent = record.number
+            case "call":
+                source = record.text if scope == Scope.PREFIX else ""
+                call = Observed(record.number, source, record.at, record.level == completed)
+                seen.calls[scope].append(call)
+            case "decision":
+                seen.decisions[scope] = GuardDecision(
+                    pk=record.number,
+                    scope=str(scope),
+                    value=prefix if scope == Scope.PREFIX else network,
+                    mode=record.text,
+                    denied=bool(record.level),
+                    created_at=record.at,
+                    last_at=record.second or record.at,
+                    passed_at=record.third,
+                    returned_at=record.fourth,
+                    solved_at=record.fifth,
+                )
     return seen
 
 
-def _select(*names: str, **values: Any) -> list[QuerySet[Any, Any]]:
-    """Return what is known: decisions, the spent budget, and the newest calls of each part."""
+def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
+    """Return what is known: the spent budget, decisions, and the newest calls of each part."""
     since, today, young = (values[name] for name in ("since", "today", "young"))
-    columns = ("of", "text", "number", "level", "at", "last", "passed", "returned", "solved")
-    parts: list[QuerySet[Any, Any]] = []
-    if "spent_since" in values:
-        at = F("at")
-        spent = budget.spent(values["spent_since"]).annotate(
-            of=Value("spent"), text=Value(""), level=Value(0)
-        )
-        spent = spent.annotate(**dict.fromkeys(columns[5:], at))
-        parts.append(spent.values_list(*columns))
+    parts = [budget.part(values["spent_since"])] if "spent_since" in values else []
     for name in names:
         scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
-        decisions = GuardDecision.objects.filter(scope=scope, value=Unknown(values[name]))
-        decisions = decisions.annotate(
-            of=Value(f"_{scope}"),
-            text=F("mode"),
-            number=F("pk"),
-            level=Case(When(denied=True, then=Value(1)), default=Value(0)),
-            at=F("created_at"),
-            last=F("last_at"),
-            passes=F("passed_at"),
-            returned=F("returned_at"),
-            solved=F("solved_at"),
-        )
-        parts.append(decisions.values_list(*columns[:6], "passes", *columns[7:]))
-    for name in names:
-        at = F("created_at")
-        calls = Call.objects.filter(is_test=False, **{name: Unknown(values[name])})
+        value = Unknown(values[name])
+        calls = Call.objects.filter(is_test=False, **{name: value})
         calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
-        rows = calls.annotate(
-            of=Value(name),
-            text=F("network"),
-            number=F("phone"),
-            level=F("progress"),
-            at=at,
-            last=at,
-            passed=at,
-            returned=at,
-            solved=at,
-        ).values_list(*columns)
+        columns = {"text": "network", "number": "phone", "level": "progress"}
+        # The first of all must have the types of the columns.
+        rows = (part if parts else first_part)(f"call {name}", calls, "created_at", **columns)
         parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
+        rows = part(f"call {name}", calls, "created_at", **columns)
         parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])
+        decision = GuardDecision.objects.filter(scope=scope, value=value)
+        parts.append(
+            part(
+                f"decision {name}",
+                decision,
+                "created_at",
+                text="mode",
+                number="pk",
+                level=Case(When(denied=True, then=Value(1)), default=Value(0)),
+                second="last_at",
+                third="passed_at",
+                fourth="returned_at",
+                fifth="solved_at",
+            )
+        )
     return parts
 
 

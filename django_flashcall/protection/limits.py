@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Subquery, Value, When
 
 from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import Prepared, PreparedUpdate, Unknown
+from ..prepared import Prepared, PreparedInsert, PreparedUpdate, Record, Unknown, part
 from . import budget
 from .visitors import Source
 
@@ -81,7 +80,7 @@ class Reservation(NamedTuple):
     spent: int | None
 
 
-def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
+def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = None) -> Reservation:
     """Check all limits before a call is placed, and start the cooldown of the number.
 
     Call it in the transaction that creates the call row, and `count_call` after that. Other calls
@@ -91,32 +90,35 @@ def reserve(phone: Phone, source: Source, now: datetime) -> Reservation:
         phone: the phone; saved if it is new.
         source: the source of the request.
         now: time of the call.
+        usage: how far the limits were used when `phone` was read, in the same query. It is read
+            again if the number was called since. None to read it here.
 
     Raises:
         Cooldown: the number was just called.
         TooManyCalls: the number is locked, or a limit is reached.
     """
-    before = _take_cooldown(phone, source, now)
-    total = conf.CALLS_TOTAL
-    usage = _usage(_windows(source), phone, source, now, total)
+    before = phone.last_called_at
+    if usage is None or not _take_unchanged(phone, source, now):
+        before = _take_cooldown(phone, source, now)
+        usage = _usage(windows_of(source), phone, source, now, conf.CALLS_TOTAL)
     if scopes := _full_scopes(usage, source):
         phone.last_called_at = before
         raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
     return Reservation(now, before, None if usage.spent is None else usage.spent + 1)
 
 
-def check(phone: Phone, source: Source, now: datetime) -> None:
+def check(phone: Phone, source: Source, now: datetime, usage: Usage) -> None:
     """Raise the error that `reserve` would raise now. Nothing is taken.
 
     Args:
         phone: the phone; not saved if it is new.
         source: the source of the request.
         now: time of the request.
+        usage: how far the limits are used.
 
     Raises:
         Cooldown, TooManyCalls: see `reserve`.
     """
-    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
     wait = _seconds(phone, usage, source, now)
     free_at = phone.free_at(is_known=source.is_known)
     if free_at is not None and free_at > now:
@@ -152,7 +154,7 @@ def give_back(call: Call, reservation: Reservation) -> None:
 
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
     """Return the seconds until this source can call the number again, at least 1."""
-    usage = _usage(_windows(source), phone, source, now, conf.CALLS_TOTAL)
+    usage = _usage(windows_of(source), phone, source, now, conf.CALLS_TOTAL)
     return _seconds(phone, usage, source, now)
 
 
@@ -175,8 +177,8 @@ def failures(source: Source, now: datetime) -> dict[str, Any]:
     windows = list(_failure_windows(source))
     return {
         "beside": _failures,
-        "options": tuple((window.limit, window.by) for window in windows),
-        "values": _values(windows, source._asdict(), now),
+        "options": tuple(map(shape, windows)),
+        "values": values(windows, source._asdict(), now),
     }
 
 
@@ -248,15 +250,22 @@ def _number_refusal(
     return TooManyCalls if until is not None and until > now else Cooldown
 
 
+def _take_unchanged(phone: Phone, source: Source, now: datetime) -> bool:
+    """Set the time of the last call, if the number is free and was not called since it was read.
+
+    Each call changes that time, so what was read about the calls of the number is still true.
+    """
+    if phone.pk is None:
+        return _insert(phone, now)
+    return _take(phone, source, now, seen=phone.last_called_at, is_unchanged=True)
+
+
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:
     """Set the time of the last call, if the number is free; return the previous time."""
     before = phone.last_called_at
     if phone.pk is None and _insert(phone, now):
         return None
-    cooldown = timedelta(seconds=conf.COOLDOWN)
-    times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown}
-    if _TAKE.execute(bool(cooldown), source.is_known, pk=phone.pk, **times):
-        phone.last_called_at = now
+    if _take(phone, source, now):
         return before
     kept = Phone.objects.filter(number=phone.number).first()
     if kept is None:  # deleted in the meantime: it becomes a new one
@@ -268,7 +277,27 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
 
 
 def _take(
-    has_cooldown: bool, is_known: bool, *, pk: Any, now: Any, cooled: Any, ahead: Any
+    phone: Phone, source: Source, now: datetime, *, is_unchanged: bool = False, **seen: Any
+) -> bool:
+    cooldown = timedelta(seconds=conf.COOLDOWN)
+    times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown, **seen}
+    options = bool(cooldown), source.is_known, is_unchanged
+    if not _TAKE.execute(*options, pk=phone.pk, **times):
+        return False
+    phone.last_called_at = now
+    return True
+
+
+def _taken(
+    has_cooldown: bool,
+    is_known: bool,
+    is_unchanged: bool,
+    *,
+    pk: Any,
+    now: Any,
+    cooled: Any,
+    ahead: Any,
+    seen: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
     lock = "known_waits_until" if is_known else "waits_until"
     free = Q(**{lock: None}) | Q(**{f"{lock}__lte": now})
@@ -276,25 +305,32 @@ def _take(
         # The time of a call is ahead if the clock was set back since.
         cool = Q(last_called_at__lte=cooled) | Q(last_called_at__gt=ahead)
         free &= Q(last_called_at=None) | cool
+    if is_unchanged:
+        free &= Q(last_called_at=seen)
     return Phone.objects.filter(free, pk=pk), {"last_called_at": now}
 
 
-_TAKE = PreparedUpdate(Phone, _take)
+_TAKE = PreparedUpdate(Phone, _taken)
 
 
 def _insert(phone: Phone, now: datetime) -> bool:
     """Insert a new phone; return False if another request inserted it first."""
     phone.last_called_at = now
-    try:
-        with transaction.atomic(using=phone._state.db):
-            phone.save(force_insert=True)
-    except IntegrityError:
-        phone.pk = Phone.objects.values_list("pk", flat=True).get(number=phone.number)
-        return False
-    return True
+    if _INSERT.execute(phone):
+        return True
+    phone.pk = Phone.objects.values_list("pk", flat=True).get(number=phone.number)
+    return False
 
 
-def _windows(source: Source) -> Iterator[Window]:
+_INSERT = PreparedInsert(Phone, ignore_conflicts=True)
+
+
+def shape(window: Window) -> tuple[int, tuple[str, ...]]:
+    """Return what the text of a query depends on: the limit and the columns of a window."""
+    return window.limit, window.by
+
+
+def windows_of(source: Source) -> Iterator[Window]:
     """Yield the windows that count a call to a number."""
     ours = ("phone", "is_known")
     if source.is_known:
@@ -362,23 +398,48 @@ def _failures(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[Any]
     ]
 
 
-def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
-    """Return a queryset for each window, of the row that has to leave before there is room."""
-    selects: list[QuerySet[Any, Any]] = []
+def parts(
+    windows: Iterable[tuple[int, tuple[str, ...]]], values: Mapping[str, Any]
+) -> list[QuerySet[Any, Any]]:
+    """Return the querysets that `read` needs.
+
+    There is one for each window, of the row that has to leave before there is room, and the spent
+    budget.
+
+    Args:
+        windows: limit and columns of each window.
+        values: values or placeholders.
+    """
+    found = []
     for place, window in enumerate(windows):
-        row = _last_row(place, window, values).annotate(place=Value(place), number=Value(0))
-        selects.append(row.values_list("place", "number", "created_at"))
+        row = _last_row(place, window, values)
+        found.append(part("window", row, "created_at", number=Value(place)))
     if since := values.get("spent_since"):
-        spent = budget.spent(since).annotate(place=Value(len(windows)))
-        selects.append(spent.values_list("place", "number", "at"))
-    return selects
+        found.append(budget.part(since))
+    return found
 
 
-_USAGE = Prepared(Call, _select)
+def read(windows: Iterable[Window], records: Iterable[Record], total: Rate | None) -> Usage:
+    """Return what the rows of `parts` say; others are ignored."""
+    windows, records = list(windows), list(records)
+    full = sorted((record.number, record.at) for record in records if record.of == "window")
+    return Usage(
+        [(windows[place], at + windows[place].length) for place, at in full],
+        None if total is None else budget.read(records),
+    )
 
 
-def _values(windows: Iterable[Window], row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the values that the queries of windows need."""
+_USAGE = Prepared(Call, lambda *windows, **values: parts(windows, values))
+
+
+def values(windows: Iterable[Window], row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the values that the queries of windows need.
+
+    Args:
+        windows: the windows.
+        row: the columns of the request.
+        now: time of the request.
+    """
     values = {name: row[name] for window in windows for name in window.by if name in row}
     return values | {f"since{n}": now - window.length for n, window in enumerate(windows)}
 
@@ -395,12 +456,6 @@ def _usage(
     if not windows and total is None:
         return Usage([])
     row = {"phone": phone.pk, "prefix": phones.prefix(phone.number), **source._asdict()}
-    values = _values(windows, row, now)
-    if total is not None:
-        values["spent_since"] = budget.spent_since(total, now)
-    found = _USAGE.rows(*((window.limit, window.by) for window in windows), **values)
-    spent = sum(number for _, number, _ in found)  # the number of a window is 0
-    full = [(windows[place], at) for place, _, at in sorted(found) if place < len(windows)]
-    return Usage(
-        [(window, at + window.length) for window, at in full], None if total is None else spent
-    )
+    times = {} if total is None else {"spent_since": budget.spent_since(total, now)}
+    rows = _USAGE.rows(*map(shape, windows), **values(windows, row, now), **times)
+    return read(windows, map(Record._make, rows), total)

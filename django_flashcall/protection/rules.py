@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import router
-from django.db.models import F, Q, QuerySet, Value
+from django.db.models import Case, Q, QuerySet, Value, When
 
 from .. import phones
 from ..exceptions import PhoneNotAllowed
 from ..models import CircuitBreaker, Phone, Refusal, Rule
-from ..prepared import Prepared
+from ..prepared import NOTHING, Parameter, Prepared, Record, first_part, part
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +25,88 @@ class Judgement:
         phone: the row of the number, with the fields that a call needs; a new one, not saved, if
             there is none.
         breakers: the circuit breakers of backends that failed last, by alias.
+        is_owner: whether the number belongs to the account that was asked about.
     """
 
     action: str | None
     stopped: Collection[str]
     phone: Phone
     breakers: Mapping[str, CircuitBreaker]
+    is_owner: bool
 
 
 def judge(number: str) -> Judgement:
-    """Find the rules for a number in E.164, its row and the circuit breakers, in one query.
+    """Find the rules for a number in E.164, its row and the circuit breakers, in one query."""
+    return read(number, map(Record._make, _FITTING.rows(**values(number))))
 
-    The longest prefix wins, then the country.
+
+def values(number: str, account: Any = None) -> dict[str, Parameter]:
+    """Return the values that `parts` needs.
+
+    Args:
+        number: the number in E.164.
+        account: the primary key of an account that may own it; None for none.
     """
     prefixes = {f"prefix{end}": number[:end] for end in range(2, len(number) + 1)}
+    return {**prefixes, "number": number, "country": phones.country(number), "account": account}
+
+
+def parts(values: Mapping[str, Any]) -> list[QuerySet[Any, Any]]:
+    """Return the querysets that `read` needs."""
+    number, account = values["number"], values["account"]
+    prefixes = [value for name, value in values.items() if name.removeprefix("prefix").isdecimal()]
+    rules = Rule.objects.filter(
+        Q(prefix__in=prefixes) | Q(country=values["country"]) | ~Q(channel="")
+    )
+    is_owner = Case(When(owner=account, then=Value(1)), default=Value(0))
+    phone = Phone.objects.filter(number=number)
+    breakers = CircuitBreaker.objects.filter(failures__gt=0)
+    return [
+        first_part("rule", rules, "created_at", text="action", more="prefix", extra="channel"),
+        part(
+            "phone",
+            phone,
+            "last_called_at",
+            number="pk",
+            level=NOTHING if account is None else is_owner,
+            second="waits_until",
+            third="known_waits_until",
+        ),
+        part(
+            "breaker",
+            breakers,
+            "opened_at",
+            text="backend",
+            number="failures",
+            second="next_try_at",
+        ),
+    ]
+
+
+def read(number: str, records: Iterable[Record]) -> Judgement:
+    """Judge a number by the rows of `parts`. The longest prefix wins, then the country."""
     stopped, found = [], []
-    phone, breakers = Phone(number=number), {}
-    for action, prefix, channel, pk, *times in _FITTING.rows(
-        number=number, country=phones.country(number), **prefixes
-    ):
-        if action == _PHONE:
-            names = ["id", "number", "last_called_at", "waits_until"]
-            phone = Phone.from_db(router.db_for_write(Phone), names, [pk, prefix, *times])
-        elif action == _BREAKER:
-            opened_at, next_try_at = times
-            breakers[prefix] = CircuitBreaker(
-                backend=prefix, failures=pk, opened_at=opened_at, next_try_at=next_try_at
-            )
-        elif channel:
-            stopped.append(channel)
-        else:
-            found.append((len(prefix), action == Rule.Action.DENY, action))
-    return Judgement(max(found)[2] if found else None, stopped, phone, breakers)
+    phone, breakers, is_owner = Phone(number=number), {}, False
+    for record in records:
+        match record.of:
+            case "phone":
+                names = ["id", "number", "last_called_at", "waits_until", "known_waits_until"]
+                row = [record.number, number, record.at, record.second, record.third]
+                phone = Phone.from_db(router.db_for_write(Phone), names, row)
+                is_owner = bool(record.level)
+            case "breaker":
+                breakers[record.text] = CircuitBreaker(
+                    backend=record.text,
+                    failures=record.number,
+                    opened_at=record.at,
+                    next_try_at=record.second,
+                )
+            case "rule" if record.extra:
+                stopped.append(record.extra)
+            case "rule":
+                denies = record.text == Rule.Action.DENY
+                found.append((len(record.more), denies, record.text))
+    return Judgement(max(found)[2] if found else None, stopped, phone, breakers, is_owner)
 
 
 def check_allowed(judgement: Judgement) -> None:
@@ -72,23 +122,4 @@ def check_allowed(judgement: Judgement) -> None:
         raise PhoneNotAllowed(scope=Refusal.Scope.RULE)
 
 
-_PHONE, _BREAKER = "phone", "breaker"
-
-
-def _fitting(*, number: Any, country: Any, **prefixes: Any) -> list[QuerySet[Any, Any]]:
-    rules = Rule.objects.filter(
-        Q(prefix__in=list(prefixes.values())) | Q(country=country) | ~Q(channel="")
-    )
-    at = F("created_at")  # only to have as many columns as the others
-    return [
-        rules.annotate(a=at, b=at).values_list("action", "prefix", "channel", "pk", "a", "b"),
-        Phone.objects.filter(number=number)
-        .annotate(is_phone=Value(_PHONE), none=Value(""))
-        .values_list("is_phone", "number", "none", "pk", "last_called_at", "waits_until"),
-        CircuitBreaker.objects.filter(failures__gt=0)
-        .annotate(is_breaker=Value(_BREAKER), none=Value(""))
-        .values_list("is_breaker", "backend", "none", "failures", "opened_at", "next_try_at"),
-    ]
-
-
-_FITTING = Prepared(Rule, _fitting)
+_FITTING = Prepared(Rule, lambda **values: parts(values))

@@ -32,6 +32,7 @@ from ..exceptions import (
     VerificationNotFound,
 )
 from ..models import Call, QueuedCall, Verification
+from ..prepared import PreparedInsert
 from ..protection import rules
 from ..protection.limits import Reservation
 from ..protection.visitors import Source
@@ -102,8 +103,11 @@ def queue(
     else:
         code = codes.generate(verification.code_length)
     call.code_digest = codes.digest(code, verification.pk) if code else ""
-    call.save(force_insert=True)
+    _INSERT.execute(call)
     return call, code
+
+
+_INSERT = PreparedInsert(Call)
 
 
 def needs_worker(call: Call, plan: Plan) -> bool:

@@ -1,0 +1,52 @@
+"""What is stored that decides whether a number is called, read in one query."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.models import QuerySet, Subquery
+
+from .. import phones
+from ..conf import conf
+from ..models import Call, Phone
+from ..prepared import Prepared, Record
+from . import budget, limits, rules
+from .visitors import Source
+
+
+class Facts(NamedTuple):
+    """What is stored about a number and the source of a request."""
+
+    judgement: rules.Judgement
+    """The rules, the row of the number and the circuit breakers."""
+    usage: limits.Usage
+    """How far the limits are used."""
+
+
+def look(number: str, source: Source, now: datetime, *, account: Any = None) -> Facts:
+    """Read all of it.
+
+    Args:
+        number: the number in E.164.
+        source: the source of the request.
+        now: time of the request.
+        account: the primary key of the account that asks; None for none.
+    """
+    windows = list(limits.windows_of(source))
+    total = conf.CALLS_TOTAL
+    row = {"prefix": phones.prefix(number), **source._asdict()}
+    values = rules.values(number, account) | limits.values(windows, row, now)
+    if total is not None:
+        values["spent_since"] = budget.spent_since(total, now)
+    rows = _FACTS.rows(*map(limits.shape, windows), **values)
+    records = list(map(Record._make, rows))
+    return Facts(rules.read(number, records), limits.read(windows, records, total))
+
+
+def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
+    phone = Phone.objects.filter(number=values["number"]).values("pk")
+    return [*rules.parts(values), *limits.parts(windows, {**values, "phone": Subquery(phone)})]
+
+
+_FACTS = Prepared(Call, _select)
