@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,11 +19,12 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import CharField, F, Field, Func, Model, QuerySet, Value
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import RawSQL
+from django.db.models.signals import post_save, pre_save
 from django.db.models.sql import InsertQuery, Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
-Parameter = str | int | datetime | UUID | None
+Parameter = str | int | datetime | UUID | IPv4Address | IPv6Address | None
 
 
 class Unknown(Func):
@@ -159,7 +161,7 @@ class PreparedUpdate(Prepared):
 
 
 class PreparedInsert:
-    """An ``INSERT`` of one row. Django's signals of the model are not sent.
+    """An ``INSERT`` of one row, with the signals that `Model.save` sends.
 
     Args:
         model: the model; the database is the one that its rows are written to.
@@ -182,6 +184,8 @@ class PreparedInsert:
         """
         alias = router.db_for_write(self.model, instance=row)
         connection = connections[alias]
+        message = {"sender": self.model, "instance": row, "raw": False, "using": alias}
+        pre_save.send(**message, update_fields=None)
         text = self._texts.get(alias) or self._compile(connection, row)
         values = [
             field.get_db_prep_save(field.pre_save(row, True), connection) for field in self.fields
@@ -200,6 +204,7 @@ class PreparedInsert:
         if not is_new:
             return False
         row._state.adding, row._state.db = False, alias
+        post_save.send(**message, created=True, update_fields=None)
         return True
 
     def _compile(self, connection: BaseDatabaseWrapper, row: Model) -> str:
@@ -278,6 +283,8 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
         return connection.ops.adapt_datetimefield_value(value)
     if isinstance(value, UUID) and not connection.features.has_native_uuid_field:
         return value.hex
+    if isinstance(value, (IPv4Address, IPv6Address)):
+        return connection.ops.adapt_ipaddressfield_value(str(value))
     return value
 
 
@@ -298,4 +305,6 @@ def _mark(place: int, value: Any) -> Any:
             return moment if timezone.is_aware(value) else timezone.make_naive(moment, UTC)
         case UUID():
             return UUID(int=2**100 + place)
+        case IPv4Address() | IPv6Address():
+            return type(value)(2**31 + place)
     return 32_000 + place  # within the range of a small integer, or Django finds nothing

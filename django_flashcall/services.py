@@ -695,19 +695,10 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
             retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
         )
     right = codes.matches(code, verification.pk, call.code_digest)
-    Attempt.objects.create(
-        verification=verification,
-        right=right,
-        counts=not right,
-        ip=ip,
-        network=source.network,
-        wide_network=source.wide_network,
-        created_at=now,
-    )
     verification.attempts_left, verification.state = fresh.attempts_left, fresh.state
     verification.verified_at = fresh.verified_at
     if right:
-        _VERIFY.execute(pk=verification.pk, now=now)
+        _VERIFY.execute(pk=verification.pk, now=now, ip=visitors.parse_address(ip))
         verification.state, verification.verified_at = Verification.State.VERIFIED, now
         phone.mark_verified(now, is_known=source.is_known)
         # Where tokens of this purpose are redeemed, the number has yet to do that.
@@ -717,17 +708,25 @@ def _evaluate(verification: Verification, code: str, ip: str | None, source: Sou
         if has_failed:  # those who succeed after all do not count for their address
             verification.attempts.update(counts=False)
     else:
+        attempt = Attempt(verification=verification, ip=ip, created_at=now)
+        attempt.network, attempt.wide_network = source.network, source.wide_network
+        _INSERT_ATTEMPT.execute(attempt)
         limits.count_failure(phone, now, is_known=source.is_known)
         if not verification.is_pending:
             verification.erase_codes()
     return right
 
 
+_INSERT_ATTEMPT = PreparedInsert(Attempt)
 _VERIFY = PreparedUpdate(
     Verification,
-    lambda *, pk, now: (
+    lambda *, pk, now, ip: (
         Verification.objects.filter(pk=pk),
-        {"state": Verification.State.VERIFIED, "verified_at": now},
+        {
+            "state": Verification.State.VERIFIED,
+            "verified_at": now,
+            "verified_ip": ip and str(ip),
+        },
     ),
 )
 

@@ -115,7 +115,7 @@ def test_let_try_again(phone):
 
 def test_forgotten(phone):
     Rule.objects.create(action="deny", prefix=NUMBER)
-    Attempt.objects.create(verification=Verification.objects.get(), right=False, ip="203.0.113.7")
+    Attempt.objects.create(verification=Verification.objects.get(), ip="203.0.113.7")
     act(operator(*VIEW, "forget_phone"), "forget", phone, confirmed="yes")
     for model in (Phone, Verification, Call, Attempt, Rule):
         assert not model.objects.exists()

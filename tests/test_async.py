@@ -274,7 +274,7 @@ def test_no_traceback_shows_the_code(outbox, configure, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError
 
-    monkeypatch.setattr(Attempt.objects, "create", fail)
+    monkeypatch.setattr(Phone, "mark_verified", fail)
 
     async def view(given):
         await services.acheck(verification, given())

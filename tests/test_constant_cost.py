@@ -64,7 +64,7 @@ def busy(configure):
         call = Call(verification=verification, phone=phone, prefix=prefix, **source)
         call.status, call.progress = "delivered", Call.Progress.COMPLETED
         calls.append(call)
-        attempts.append(Attempt(verification=verification, right=False, counts=False, **source))
+        attempts.append(Attempt(verification=verification, counts=False, **source))
     for rows in (verifications, calls, attempts):
         type(rows[0]).objects.bulk_create(rows)
     hours = [now - timedelta(hours=hours) for hours in range(2 * 24)]

@@ -84,7 +84,7 @@ def test_the_right_code(outbox):
     data = {"code": code}
     answers = at_once(lambda client, _: client.post(f"{path}check/", data, format="json"))
     assert answers == {(200, None): 1, (400, "already_verified"): THREADS - 1}
-    assert Attempt.objects.count() == 1
+    assert Verification.objects.get().attempts_left == 2
 
 
 def test_starts_for_a_new_number(outbox):

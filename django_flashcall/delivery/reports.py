@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, router, transaction
+from django.db import router, transaction
 from django.db.models import Case, F, Field, Q, Value, When
 
 from .. import signals
 from ..backends import Report
 from ..database_errors import transact
 from ..models import Call, DeliveryReport
+from ..prepared import PreparedInsert
 from ..protection import limits
 
 logger = logging.getLogger("django_flashcall")
@@ -30,6 +31,9 @@ FORWARDS = (
     Status.DELIVERED,
 )
 """The statuses of a call in order. A report only moves it forwards, and overrides a rejection."""
+
+REPORTED = ("error_code", "provider_code", "mcc_mnc", "price")
+"""What a report says about a call, besides the outcome."""
 
 
 def record_report(report: Report) -> Call | None:
@@ -58,13 +62,17 @@ def record_report(report: Report) -> Call | None:
 def _store(found: Call, report: Report) -> Call | None:
     """Update a call and create the row of a report, in the caller's transaction."""
     call = copy(found)  # a retry must not see what was rolled back
-    rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
-    was_placed = call.status == Status.REJECTED and rejected.update(status=Status.UNKNOWN)
-    if not _update_call(call, report):
-        return None  # erased or pruned in the meantime
-    row = _create_row(call, report)
-    call.refresh_from_db(fields=["status", "error_code", "provider_code", "mcc_mnc", "price"])
-    if row is not None:
+    was_placed = False
+    if not _update_unchanged(call, report):
+        rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
+        was_placed = bool(rejected.update(status=Status.UNKNOWN))
+        if not _update_call(call, report):
+            return None  # erased or pruned in the meantime
+        call.refresh_from_db(fields=["status", *REPORTED])
+    row = DeliveryReport(call=call, outcome=report.outcome)
+    for name in (*REPORTED, "submitted_at", "done_at"):
+        setattr(row, name, getattr(report, name))
+    if _INSERT.execute(row):  # else, this outcome is already stored
         transaction.on_commit(
             partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
             using=router.db_for_write(Call),
@@ -72,6 +80,9 @@ def _store(found: Call, report: Report) -> Call | None:
     if was_placed:
         limits.count_call(call)
     return call
+
+
+_INSERT = PreparedInsert(DeliveryReport, ignore_conflicts=True)
 
 
 def _find(report: Report) -> Call | None:
@@ -85,6 +96,24 @@ def _find(report: Report) -> Call | None:
         found = calls.filter(provider_id=report.provider_id, backend=report.backend)
         call = found.order_by("-pk").first()
     return call
+
+
+def _update_unchanged(call: Call, report: Report) -> bool:
+    """Move a call forwards, if its status is still the one that was found; else return False.
+
+    Like `_update_call`, for most reports: what the row then contains is known, and not read again.
+    """
+    seen, outcome = Status(call.status), Status(report.outcome)
+    if seen == Status.REJECTED or FORWARDS.index(seen) >= FORWARDS.index(outcome):
+        return False
+    changes = {name: getattr(report, name) for name in REPORTED}
+    for name in ("mcc_mnc", "price"):
+        if changes[name] in ("", None):  # an earlier report may have said it
+            del changes[name]
+    changes["status"] = outcome
+    for name, value in changes.items():
+        setattr(call, name, value)
+    return bool(Call.objects.filter(pk=call.pk, status=seen).update(**changes))
 
 
 def _update_call(call: Call, report: Report) -> bool:
@@ -123,21 +152,3 @@ def _field(name: str) -> Field[Any, Any]:
     field = Call._meta.get_field(name)
     assert isinstance(field, Field)  # noqa: S101 - for the type checker
     return field
-
-
-def _create_row(call: Call, report: Report) -> DeliveryReport | None:
-    """Create the row of a report; return None if its outcome is already stored."""
-    try:
-        with transaction.atomic(using=router.db_for_write(Call)):
-            return DeliveryReport.objects.create(
-                call=call,
-                outcome=report.outcome,
-                error_code=report.error_code,
-                provider_code=report.provider_code,
-                mcc_mnc=report.mcc_mnc,
-                price=report.price,
-                submitted_at=report.submitted_at,
-                done_at=report.done_at,
-            )
-    except IntegrityError:
-        return None

@@ -541,7 +541,7 @@ def survey(now: datetime) -> list[GuardDecision]:
 def _survey_codes(now: datetime) -> None:
     """Tell where wrong codes of the last day are far above those of the days before."""
     days = 30
-    wrong = Attempt.objects.filter(right=False, created_at__gt=now - days * DAY)
+    wrong = Attempt.objects.filter(created_at__gt=now - days * DAY)
     by_day = [0] * days
     for at in wrong.values_list("created_at", flat=True).iterator():
         by_day[(now - at) // DAY] += 1

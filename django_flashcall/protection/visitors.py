@@ -48,7 +48,7 @@ def client_ip(request: HttpRequest) -> str | None:
     elif forwarded:
         _suspect_proxy(candidates[0])
     for candidate in candidates:
-        if address := _address(candidate):
+        if address := parse_address(candidate):
             return str(address)
     return None
 
@@ -74,7 +74,7 @@ def bind_session(request: HttpRequest, *, anew: bool = False) -> str:
 
 def source(ip: str | None) -> Source:
     """Return the source for an IP address. IPv6 is counted by network: addresses change."""
-    address = _address(ip or "")
+    address = parse_address(ip)
     if address is None:
         return Source()
     if address.version == 4:
@@ -88,7 +88,7 @@ _suspected = threading.Event()
 
 def _suspect_proxy(remote: str) -> None:
     """Log once that ``TRUSTED_PROXIES`` seems to be missing."""
-    address = _address(remote)
+    address = parse_address(remote)
     if address is None or not address.is_private or _suspected.is_set():
         return
     _suspected.set()
@@ -99,9 +99,12 @@ def _suspect_proxy(remote: str) -> None:
     )
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_address(text: str | None) -> Address | None:
     """Parse an address in any form that proxies write: with a port, in brackets, IPv4-mapped."""
-    text = text.strip()
+    text = (text or "").strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -22,12 +22,12 @@ ON CONFLICT DO NOTHING
 VERIFICATIONS = """
 INSERT INTO django_flashcall_verification
     (id, phone_id, purpose, channel, state, code_length, max_attempts, attempts_left, calls_left,
-     session, ip, created_at, expires_at, verified_at)
+     session, is_known, ip, created_at, expires_at, verified_at)
 SELECT md5('verification' || i)::uuid, phone.id,
        CASE WHEN i %% 10 = 0 THEN 'login' ELSE 'signup' END,
        CASE WHEN i %% 12 = 0 THEN 'voice_code' ELSE 'flash_call' END,
        CASE WHEN i %% 3 > 0 THEN 'verified' ELSE 'pending' END,
-       4, 3, 2, 2, '', ('10.' || i %% 200 || '.' || i %% 250 || '.' || i %% 254)::inet,
+       4, 3, 2, 2, '', false, ('10.' || i %% 200 || '.' || i %% 250 || '.' || i %% 254)::inet,
        at, at + interval '5 minutes', CASE WHEN i %% 3 > 0 THEN at + interval '40 seconds' END
 FROM (SELECT i, now() - interval '90 days' * (1 - i / %(calls)s.0) AS at
       FROM generate_series(1, %(calls)s) AS i) AS rows
@@ -39,7 +39,7 @@ CALLS = """
 INSERT INTO django_flashcall_call
     (verification_id, phone_id, channel, backend, reference, status, error_code, provider_id,
      provider_code, provider_message, must_mend, mcc_mnc, price, code_digest, prefix, country,
-     network, wide_network, is_test, progress, created_at, answered_at)
+     network, wide_network, is_test, is_known, progress, created_at, answered_at)
 SELECT verification.id, phone_id, channel,
        CASE WHEN channel = 'voice_code' THEN 'voice' ELSE 'default' END,
        md5('call' || n)::uuid, status,
@@ -54,7 +54,7 @@ SELECT verification.id, phone_id, channel,
             THEN (ARRAY['25001', '25002', '25020', '25099', '40102'])[1 + n %% 5] ELSE '' END,
        CASE WHEN status = 'delivered' THEN 0.45 END,
        '', left(number, -4), CASE WHEN number LIKE '+7701%%' THEN 'KZ' ELSE 'RU' END,
-       host(ip), '', false, CASE WHEN state = 'verified' THEN 2 ELSE 0 END,
+       host(ip), '', false, false, CASE WHEN state = 'verified' THEN 2 ELSE 0 END,
        verification.created_at,
        -- Most answers come within a quarter of a second, some take seconds.
        verification.created_at + make_interval(secs => exp(
@@ -77,10 +77,9 @@ FROM django_flashcall_call WHERE status IN ('delivered', 'undelivered')
 
 ATTEMPTS = """
 INSERT INTO django_flashcall_attempt
-    (verification_id, "right", counts, ip, network, wide_network, created_at)
-SELECT id, verified_at IS NOT NULL, verified_at IS NULL, ip, host(ip), '',
-       created_at + interval '40 seconds'
-FROM django_flashcall_verification
+    (verification_id, counts, ip, network, wide_network, created_at)
+SELECT id, true, ip, host(ip), '', created_at + interval '40 seconds'
+FROM django_flashcall_verification WHERE verified_at IS NULL
 """
 
 

@@ -20,6 +20,12 @@ MOST_OF_A_DAY = 500_000
 MOST_WITH_INDEXES = 1_000_000
 """Above that, indexes are built at the end. It is faster, but makes them smaller than on a site."""
 
+TIME_ORDERED = (
+    "(lpad(to_hex((extract(epoch FROM {at}) * 1000)::bigint), 12, '0')"
+    " || '7' || left(md5({text}), 3) || '8' || right(md5({text}), 15))::uuid"
+)
+"""A UUID of version 7, like those of the app."""
+
 VERIFICATIONS = f"""
 CREATE TEMPORARY TABLE seeded AS
 WITH numbered AS (
@@ -43,7 +49,7 @@ WITH numbered AS (
         END AS state
     FROM placed
 )
-SELECT i, md5('verification' || i)::uuid AS id, at, state,
+SELECT i, {TIME_ORDERED.format(at="at", text="'verification' || i")} AS id, at, state,
     CASE WHEN to_range THEN '{BUSY_RANGE}' || lpad((today / 5 %% 10000)::text, 4, '0')
         ELSE '+79' || lpad(((i %% (%(calls)s * 7 / 10))::bigint * 7919 %% 500000000)::text, 9, '0')
     END AS number,
@@ -121,6 +127,7 @@ def seed_ours() -> None:
         "ip": "ip::inet",
         "expires_at": "at + interval '5 minutes'",
         "verified_at": "seeded.verified_at",
+        "verified_ip": "CASE WHEN progress > 0 THEN ip::inet END",
         "redeemed_at": "CASE state WHEN 'redeemed' THEN at + interval '40 seconds' END",
     }
     fill("django_flashcall.Verification", with_phone, verification, order="i")
@@ -128,7 +135,7 @@ def seed_ours() -> None:
         **same,
         "verification_id": "seeded.id",
         "backend": "'default'",
-        "reference": "md5('call' || i)::uuid",
+        "reference": TIME_ORDERED.format(at="at", text="'call' || i"),
         "status": "outcome",
         "error_code": "CASE outcome WHEN 'undelivered' THEN 'busy' ELSE '' END",
         "provider_id": "CASE WHEN outcome IN ('rejected', 'unknown') THEN ''"
@@ -157,10 +164,8 @@ def seed_ours() -> None:
         "network": "ip",
         "created_at": "at + interval '20 seconds'",
     }
-    right = "(SELECT * FROM seeded WHERE progress > 0) AS right_codes"
-    fill("django_flashcall.Attempt", right, {**attempt, "right": "true", "counts": "false"}, "i")
     wrong = "(SELECT * FROM seeded, generate_series(1, 3) WHERE state = 'failed') AS wrong_codes"
-    fill("django_flashcall.Attempt", wrong, {**attempt, "right": "false", "counts": "true"}, "i")
+    fill("django_flashcall.Attempt", wrong, {**attempt, "counts": "true"}, "i")
     counts = """
         (SELECT date_trunc('hour', at) AS hour, i %% 8 AS part, count(*) AS calls
          FROM seeded WHERE at > now() - interval '2 days' GROUP BY 1, 2) AS counts
