@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext, ngettext_lazy
+from django.utils.translation import ngettext
 
 from .redaction import plain_text
 
@@ -232,7 +232,7 @@ class InvalidCode(FlashcallError):
     field = "code"
 
     def __init__(self, length: int) -> None:
-        message = ngettext_lazy(
+        message = ngettext(
             "Enter the %(length)d-digit code.", "Enter the %(length)d-digit code.", length
         )
         super().__init__(message % {"length": length})
@@ -247,7 +247,7 @@ class WrongCode(FlashcallError):
     def __init__(self, attempts_left: int) -> None:
         message: str | Promise
         if attempts_left:
-            message = ngettext_lazy(
+            message = ngettext(
                 "Wrong code. %(attempts)d attempt left.",
                 "Wrong code. %(attempts)d attempts left.",
                 attempts_left,

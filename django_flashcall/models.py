@@ -500,8 +500,8 @@ class Call(models.Model):
         call.verification, call.phone, found.phone = found, phone, phone
         found.is_purpose_redeemed = next(row)
         found.stopped = [name for name in CHANNELS if next(row)]
-        call.beside = list(row)
-        if not placed:
+        *call.beside, has_later = row
+        if not has_later:
             found.newest_call = call
         return call
 
@@ -849,6 +849,8 @@ def _newest(
     extra |= {f"stops_{name}": Exists(Rule.objects.filter(channel=name)) for name in CHANNELS}
     expressions = beside(*options, **values) if beside else []
     extra |= {f"beside{place}": expression for place, expression in enumerate(expressions)}
+    later = Call.objects.filter(verification=id, pk__gt=models.OuterRef("pk"))
+    extra["has_later"] = Exists(later) if placed else models.Value(0)
     calls = Call.objects.annotate(**extra).filter(verification=id)
     if placed:
         calls = calls.exclude(status=Call.Status.REJECTED)

@@ -20,10 +20,11 @@ from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -63,6 +64,7 @@ __all__ = [
     "acheck",
     "aconfirm_call",
     "afind",
+    "afind_and_check",
     "alog_in",
     "aphone_of",
     "aplace_call",
@@ -78,6 +80,7 @@ __all__ = [
     "create_user",
     "device_of",
     "find",
+    "find_and_check",
     "forget",
     "has_verified_phone",
     "issue_device",
@@ -252,30 +255,54 @@ def check(
             ``durable=False``.
     """
     code = codes.normalise(code)
-    now = timezone.now()
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
-    source = _source(verification, ip)
+    guess = _Guess(verification.pk, code, ip)
+    if not guess.evaluate(lambda now: _SPEND.execute(pk=guess.id, now=now), durable=durable):
+        raise _state_error(verification, _source(verification, ip))
+    if guess.verification is not None:
+        for name in ("attempts_left", "state", "verified_at"):
+            setattr(verification, name, getattr(guess.verification, name))
+    return _token(verification, guess, durable=durable)
 
-    def evaluate() -> bool | None:
-        spent = _SPEND_ATTEMPT.execute(pk=verification.pk, now=now)
-        return _evaluate(verification, code, ip, source) if spent else None
 
-    with _count_errors(verification.phone.number, source, now):
-        right = transact(evaluate, _database(), durable=durable)
-    if right is None:
-        raise _state_error(verification, source)
-    if not right:
-        raise WrongCode(verification.attempts_left)
+def find_and_check(
+    id: UUID,
+    code: str,
+    *,
+    user: Person = None,
+    session: str | None = None,
+    ip: str | None = None,
+) -> tuple[Verification, str]:
+    """Do what `find` and `check` do, with one query less.
 
-    def announce() -> None:
-        signals.phone_verified.send_robust(Verification, verification=verification)
+    Args:
+        id: the id of the verification.
+        user, session: see `find`.
+        code, ip: see `check`.
 
-    if durable:
-        announce()
-    else:
-        transaction.on_commit(announce, using=_database())
-    return tokens.issue(verification)
+    Returns:
+        the verification and the token.
+
+    Raises:
+        VerificationNotFound: see `find`.
+        InvalidCode, WrongCode, TooManyAttempts, AlreadyVerified, VerificationCancelled,
+        VerificationExpired, RuntimeError: see `check`.
+    """
+    code = codes.normalise(code)
+    guess = _Guess(id, code, ip)
+    account = account_of(user)
+    mine = {"user": None if account is None else account.pk, "session": session or ""}
+    purposes, length = tuple(conf.PURPOSES), len(code)
+
+    def spend(now: datetime) -> int:
+        return _SPEND_OWN.execute(purposes, pk=id, now=now, length=length, **mine)
+
+    # Its code can only have this length: else, nothing is spent here.
+    if codes.is_code(code, length) and guess.evaluate(spend) and guess.verification is not None:
+        return guess.verification, _token(guess.verification, guess)
+    found = find(id, user=user, session=session)
+    return found, check(found, code, ip=ip)
 
 
 def place_call(
@@ -432,6 +459,7 @@ aredeem = asynchronous(redeem)
 aplace_call = asynchronous(place_call, waits=True)
 aconfirm_call = asynchronous(confirm_call)
 afind = asynchronous(find)
+afind_and_check = asynchronous(find_and_check)
 aphone_of = asynchronous(phone_of)
 alog_in = asynchronous(log_in)
 aremove_phone = asynchronous(remove_phone)
@@ -610,10 +638,22 @@ def _pending_row(pk: Any, now: Any) -> QuerySet[Verification]:
 
 
 _INSERT = PreparedInsert(Verification)
-_SPEND_ATTEMPT = PreparedUpdate(
-    Verification,
-    lambda *, pk, now: (_pending_row(pk, now), {"attempts_left": F("attempts_left") - 1}),
-)
+_ONE_ATTEMPT = {"attempts_left": F("attempts_left") - 1}
+_SPEND = PreparedUpdate(Verification, lambda *, pk, now: (_pending_row(pk, now), _ONE_ATTEMPT))
+
+
+def _own(
+    purposes: Collection[str], *, pk: Any, now: Any, length: Any, user: Any, session: Any
+) -> tuple[QuerySet[Verification], dict[str, Any]]:
+    """Return the update of a verification that `find` would return; see `belongs_to`."""
+    mine = Q(user=None, session__in=["", session])
+    if user is not None:
+        mine |= Q(user=user)
+    row = _pending_row(pk, now).filter(mine, purpose__in=purposes, code_length=length)
+    return row, _ONE_ATTEMPT
+
+
+_SPEND_OWN = PreparedUpdate(Verification, _own)
 
 
 def _plan(number: str, channel: str, found: rules.Judgement, now: datetime) -> dispatch.Plan:
@@ -677,44 +717,104 @@ def _place(
     return code
 
 
-def _evaluate(verification: Verification, code: str, ip: str | None, source: Source) -> bool:
-    """Check a code after its attempt was spent, and store the result."""
-    now = timezone.now()
-    call = Call.newest(verification.pk, placed=True, **limits.failures(source, now))
-    if call is None:  # every call was rejected, so no code is valid
-        return False
-    fresh, phone = call.verification, call.verification.phone
-    # These errors roll the transaction back: the code was not checked, so no attempt is spent.
-    limits.check_failures(call, source, now)
-    until = phone.locked_until(is_known=source.is_known)
-    waits = until is not None and until > now
-    has_failed = fresh.attempts_left + 1 < fresh.max_attempts
-    if waits and has_failed:
-        # The first attempt is still allowed, so that strangers' guesses do not lock the owner out.
-        raise TooManyAttempts(
-            retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
-        )
-    right = codes.matches(code, verification.pk, call.code_digest)
-    verification.attempts_left, verification.state = fresh.attempts_left, fresh.state
-    verification.verified_at = fresh.verified_at
-    if right:
-        _VERIFY.execute(pk=verification.pk, now=now, ip=visitors.parse_address(ip))
-        verification.state, verification.verified_at = Verification.State.VERIFIED, now
-        phone.mark_verified(now, is_known=source.is_known)
-        # Where tokens of this purpose are redeemed, the number has yet to do that.
-        completed = not fresh.is_purpose_redeemed
-        progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
-        verification.record_progress(progress)
-        if has_failed:  # those who succeed after all do not count for their address
-            verification.attempts.update(counts=False)
+class _Guess:
+    """A code that a visitor entered.
+
+    Attributes:
+        verification: its verification, once the code was evaluated; None if no call was placed.
+        right: whether it is the code of the last call.
+    """
+
+    verification: Verification | None = None
+    right = False
+
+    def __init__(self, id: UUID, code: str, ip: str | None) -> None:
+        self.id, self.code, self.ip = id, Secret(code), ip
+        self.source = visitors.source(ip)
+
+    def evaluate(self, spend: Callable[[datetime], int], *, durable: bool = True) -> bool:
+        """Spend an attempt, check the code and store the result.
+
+        Args:
+            spend: spends an attempt, and returns 0 if there is none.
+            durable: see `check`.
+
+        Returns:
+            False if there was no attempt.
+
+        Raises:
+            TooManyAttempts: the address or the number has to wait; no attempt is spent.
+        """
+        now = timezone.now()
+
+        def write() -> bool:
+            self.verification, self.right = None, False  # if it is run again
+            if not spend(now):
+                return False
+            call = Call.newest(self.id, placed=True, **limits.failures(self.source, now))
+            if call is not None:  # else, every call was rejected, so no code is valid
+                self._compare(call, now)
+            return True
+
+        try:
+            return transact(write, _database(), durable=durable)
+        except FlashcallError as error:
+            assert self.verification is not None  # noqa: S101 - `_compare` has raised it
+            refusals.count(error, self.verification.phone.number, self.source, now)
+            raise
+
+    def _compare(self, call: Call, now: datetime) -> None:
+        verification = self.verification = call.verification
+        phone = verification.phone
+        source = self.source = self.source._replace(is_known=verification.is_known)
+        # These errors roll the transaction back: the code was not checked, so no attempt is spent.
+        limits.check_failures(call, source, now)
+        until = phone.locked_until(is_known=source.is_known)
+        waits = until is not None and until > now
+        has_failed = verification.attempts_left + 1 < verification.max_attempts
+        if waits and has_failed:
+            # The first attempt is still allowed, so that strangers' guesses do not lock the owner
+            # out.
+            raise TooManyAttempts(
+                retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
+            )
+        self.right = codes.matches(self.code, verification.pk, call.code_digest)
+        if self.right:
+            _VERIFY.execute(pk=verification.pk, now=now, ip=visitors.parse_address(self.ip))
+            verification.state, verification.verified_at = Verification.State.VERIFIED, now
+            phone.mark_verified(now, is_known=source.is_known)
+            # Where tokens of this purpose are redeemed, the number has yet to do that.
+            completed = not verification.is_purpose_redeemed
+            progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
+            verification.record_progress(progress)
+            if has_failed:  # those who succeed after all do not count for their address
+                verification.attempts.update(counts=False)
+        else:
+            attempt = Attempt(verification=verification, ip=self.ip, created_at=now)
+            attempt.network, attempt.wide_network = source.network, source.wide_network
+            _INSERT_ATTEMPT.execute(attempt)
+            limits.count_failure(phone, now, is_known=source.is_known)
+            if not verification.is_pending:
+                verification.erase_codes()
+
+
+def _token(verification: Verification, guess: _Guess, *, durable: bool = True) -> Secret:
+    """Return the token of a right code.
+
+    Raises:
+        WrongCode: it was wrong.
+    """
+    if not guess.right:
+        raise WrongCode(verification.attempts_left)
+
+    def announce() -> None:
+        signals.phone_verified.send_robust(Verification, verification=verification)
+
+    if durable:
+        announce()
     else:
-        attempt = Attempt(verification=verification, ip=ip, created_at=now)
-        attempt.network, attempt.wide_network = source.network, source.wide_network
-        _INSERT_ATTEMPT.execute(attempt)
-        limits.count_failure(phone, now, is_known=source.is_known)
-        if not verification.is_pending:
-            verification.erase_codes()
-    return right
+        transaction.on_commit(announce, using=_database())
+    return tokens.issue(verification)
 
 
 _INSERT_ATTEMPT = PreparedInsert(Attempt)

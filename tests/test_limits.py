@@ -10,13 +10,14 @@ from django.utils import timezone, translation
 from django_flashcall import services, signals
 from django_flashcall.backends import Report
 from django_flashcall.exceptions import (
+    Cooldown,
     ProviderUnavailable,
     TooManyAttempts,
     TooManyCalls,
     WrongCode,
 )
 from django_flashcall.models import Call, CallCount, Refusal, Verification
-from django_flashcall.protection import refusals
+from django_flashcall.protection import facts, refusals
 from django_flashcall.verification import in_flight
 
 from .test_services import wrong
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.django_db
 
 WIDE = {"CALLS_PER_IP": None, "CALLS_PER_PREFIX": None, "CALLS_TOTAL": None}
 IP = "203.0.113.9"
+NUMBER = "+79161234567"
 
 
 @pytest.fixture
@@ -56,6 +58,58 @@ def refused(**kwargs):
 def clock():
     with time_machine.travel("2026-03-02 12:00:00+00:00", tick=False) as clock:
         yield clock
+
+
+class TestOtherRequestsMeanwhile:
+    """Another request calls the number after this one has read how far the limits are used."""
+
+    @pytest.fixture
+    def meanwhile(self, monkeypatch):
+        """Do something after the next request has read what is stored."""
+
+        def after_reading(function):
+            look = facts.look
+
+            def looks(*args, **kwargs):
+                monkeypatch.setattr(facts, "look", look)
+                found = look(*args, **kwargs)
+                function()
+                return found
+
+            monkeypatch.setattr(facts, "look", looks)
+
+        return after_reading
+
+    @pytest.mark.parametrize("before", [0, 1])
+    def test_the_limit_of_the_number(self, outbox, configure, meanwhile, before):
+        configure(COOLDOWN=0, CALLS_PER_PHONE=f"{before + 1}/day")
+        for _ in range(before):
+            services.start(NUMBER)
+        meanwhile(lambda: services.start(NUMBER))
+        with pytest.raises(TooManyCalls):
+            services.start(NUMBER)
+        assert Call.objects.count() == len(outbox) == before + 1
+
+    def test_the_cooldown(self, outbox, meanwhile):
+        meanwhile(lambda: services.start(NUMBER))
+        with pytest.raises(Cooldown):
+            services.start(NUMBER)
+        assert len(outbox) == 1
+
+    def test_a_resend(self, outbox, configure, meanwhile):
+        configure(COOLDOWN=0, CALLS_PER_PHONE="2/day")
+        verification = services.start(NUMBER)
+        meanwhile(lambda: services.start(NUMBER))
+        with pytest.raises(TooManyCalls):
+            services.resend(verification)
+        verification.refresh_from_db()
+        assert (verification.calls_left, len(outbox)) == (2, 2)
+
+    def test_there_is_still_room(self, outbox, configure, meanwhile):
+        configure(COOLDOWN=0)
+        meanwhile(lambda: services.start(NUMBER))
+        services.start(NUMBER)
+        assert len(outbox) == 2
 
 
 class TestAddress:

@@ -643,3 +643,82 @@ def test_a_check_inside_a_transaction(outbox):
     signals.phone_verified.disconnect(see)
     assert seen == ["verified"]
     assert Verification.objects.get().attempts_left == 1
+
+
+class TestFindAndCheck:
+    """It is `find` and `check`, with one query less."""
+
+    def check(self, verification, code, **visitor):
+        found, token = services.find_and_check(verification.pk, code, **visitor)
+        assert found == verification
+        return token
+
+    def test_the_visitor_who_started(self, outbox):
+        user = get_user_model().objects.create_user("ann")
+        for n, visitor in enumerate(({}, {"session": "hers"}, {"user": user})):
+            number = f"+7916123456{n}"
+            verification = services.start(number, **visitor)
+            with pytest.raises(WrongCode):
+                self.check(verification, wrong(outbox[-1].code), **visitor)
+            token = self.check(verification, outbox[-1].code, **visitor)
+            assert services.redeem(token, **visitor).number == number
+
+    def test_an_app_without_a_session(self, outbox):
+        verification = services.start(NUMBER)
+        assert self.check(verification, outbox[-1].code, session="of a browser")
+
+    @pytest.mark.parametrize("others", [{}, {"session": "theirs"}, {"user": "bob"}])
+    @pytest.mark.parametrize("visitor", [{"session": "hers"}, {"user": "ann"}])
+    def test_nobody_else_can_spend_an_attempt(self, outbox, visitor, others):
+        def known(visitor):
+            name = visitor.get("user")
+            return {"user": get_user_model().objects.create_user(name)} if name else visitor
+
+        verification = services.start(NUMBER, **known(visitor))
+        for code in (outbox[0].code, wrong(outbox[0].code)):
+            with pytest.raises(VerificationNotFound):
+                services.find_and_check(verification.pk, code, **known(others))
+            others = {}
+        verification.refresh_from_db()
+        assert (verification.attempts_left, verification.state) == (3, "pending")
+
+    def test_a_session_whose_user_has_logged_out(self, outbox):
+        user = get_user_model().objects.create_user("ann")
+        verification = services.start(NUMBER, user=user, session="hers")
+        with pytest.raises(VerificationNotFound):
+            self.check(verification, outbox[0].code, session="hers")
+        verification.refresh_from_db()
+        assert verification.attempts_left == 3
+
+    def test_the_verification_of_another_system(self, outbox):
+        placed = services.place_call(NUMBER, purpose="otp")
+        with pytest.raises(VerificationNotFound):
+            services.find_and_check(placed.verification.pk, placed.code)
+        placed.verification.refresh_from_db()
+        assert placed.verification.attempts_left == 3
+
+    @pytest.mark.parametrize("code", ["123", "123456", "abcd", ""])
+    def test_what_cannot_be_its_code(self, outbox, code):
+        verification = services.start(NUMBER)
+        with pytest.raises(InvalidCode):
+            self.check(verification, code)
+        verification.refresh_from_db()
+        assert verification.attempts_left == 3
+
+    def test_it_has_ended(self, outbox):
+        verification = services.start(NUMBER)
+        services.cancel(verification)
+        with pytest.raises(VerificationCancelled):
+            self.check(verification, outbox[0].code)
+
+    def test_a_later_call_that_was_rejected(self, backend, monkeypatch, configure):
+        """Its code is not valid, but it is the newest call."""
+        configure(COOLDOWN=0)
+        verification = services.start(NUMBER)
+        code = ScriptedBackend.requests[-1].code
+        backend.answers = [NumberRejected("Unknown number.")]
+        with pytest.raises(InvalidDestination):
+            services.resend(verification)
+        found, _token = services.find_and_check(verification.pk, code)
+        assert found.newest_call == Call.objects.latest("pk")
+        assert found.newest_call.status == "rejected"

@@ -65,7 +65,9 @@ def _store(found: Call, report: Report) -> Call | None:
     was_placed = False
     if not _update_unchanged(call, report):
         rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
-        was_placed = bool(rejected.update(status=Status.UNKNOWN))
+        was_placed = found.status == Status.REJECTED and bool(
+            rejected.update(status=Status.UNKNOWN)
+        )
         if not _update_call(call, report):
             return None  # erased or pruned in the meantime
         call.refresh_from_db(fields=["status", *REPORTED])
@@ -99,14 +101,17 @@ def _find(report: Report) -> Call | None:
 
 
 def _update_unchanged(call: Call, report: Report) -> bool:
-    """Move a call forwards, if its status is still the one that was found; else return False.
+    """Update a call, if its status is still the one that was found; else return False.
 
     Like `_update_call`, for most reports: what the row then contains is known, and not read again.
     """
     seen, outcome = Status(call.status), Status(report.outcome)
-    if seen == Status.REJECTED or FORWARDS.index(seen) >= FORWARDS.index(outcome):
+    ahead = FORWARDS.index(outcome) - FORWARDS.index(seen)
+    if seen == Status.REJECTED or ahead < 0:
         return False
     changes = {name: getattr(report, name) for name in REPORTED}
+    if not ahead:
+        del changes["error_code"], changes["provider_code"]
     for name in ("mcc_mnc", "price"):
         if changes[name] in ("", None):  # an earlier report may have said it
             del changes[name]

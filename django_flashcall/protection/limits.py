@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Case, F, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, DateTimeField, F, Q, QuerySet, Subquery, Value, When
 
 from .. import phones
 from ..conf import Rate, conf
@@ -31,6 +31,9 @@ FIRST_WAIT = timedelta(hours=1)
 
 LONGEST_WAIT = timedelta(days=1)
 """The longest time that a number is locked."""
+
+WAITS = (*(FIRST_WAIT * 2**n for n in range(5)), LONGEST_WAIT)
+"""The wait doubles with each wrong code more."""
 
 WIDE_FACTOR = 5
 """An IPv6 /48 has this many times the limit of an address."""
@@ -210,18 +213,27 @@ def count_failure(phone: Phone, now: datetime, *, is_known: bool = False) -> Non
     The database computes the lock from its own count, so that no concurrent failure is lost
     (NIST SP 800-63B-4, section 3.2.2).
     """
+    ends = {f"end{place}": now + wait for place, wait in enumerate(WAITS)}
+    _FAIL.execute(conf.MAX_FAILURES, is_known, pk=phone.pk, **ends)
+
+
+def _fail(failures: int, is_known: bool, *, pk: Any, **ends: Any) -> tuple[Any, dict[str, Any]]:
     of = "known_" if is_known else ""
     count, lock = f"{of}failures", f"{of}waits_until"
-    waits = []
-    wait, failures = FIRST_WAIT, conf.MAX_FAILURES
-    while wait < LONGEST_WAIT:
-        waits.append(When(**{count: failures - 1}, then=Value(now + wait)))
-        wait, failures = wait * 2, failures + 1
-    waits.append(When(**{f"{count}__gte": failures - 1}, then=Value(now + LONGEST_WAIT)))
+    last = len(WAITS) - 1
+    waits = [
+        When(
+            **{f"{count}__gte" if place == last else count: failures - 1 + place},
+            then=Value(ends[f"end{place}"], output_field=DateTimeField()),
+        )
+        for place in range(len(WAITS))
+    ]
     # Set the count last: in MySQL, conditions see values assigned earlier in the statement.
-    Phone.objects.filter(pk=phone.pk).update(
-        **{lock: Case(*waits, default=F(lock)), count: F(count) + 1}
-    )
+    changes = {lock: Case(*waits, default=F(lock)), count: F(count) + 1}
+    return Phone.objects.filter(pk=pk), changes
+
+
+_FAIL = PreparedUpdate(Phone, _fail)
 
 
 # Helpers.

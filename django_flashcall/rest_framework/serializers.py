@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 from django.contrib.auth import get_user_model, password_validation
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -158,6 +159,15 @@ class StartedVerificationSerializer(VerificationSerializer):
     phone = serializers.CharField(source="phone.number", help_text="In E.164 format.")
 
 
+def show(verification: Verification) -> dict[str, Any]:
+    """Return what `VerificationSerializer` shows of a verification."""
+    return _SHOWN.to_representation(verification)
+
+
+# A new serializer would copy its fields for each response; these have no state.
+_SHOWN, _STARTED = VerificationSerializer(), StartedVerificationSerializer()
+
+
 class StartSerializer(_Documented, serializers.Serializer[Verification]):
     """A request to start a verification."""
 
@@ -184,22 +194,24 @@ class StartSerializer(_Documented, serializers.Serializer[Verification]):
         )
 
     def to_representation(self, instance: Verification) -> Any:
-        return StartedVerificationSerializer(instance).data
+        return _STARTED.to_representation(instance)
 
 
-class CheckSerializer(_Documented, serializers.Serializer[Verification]):
+class CheckSerializer(_Documented, serializers.Serializer[Any]):
     """A code to check."""
 
     code = CodeField(help_text="The code as typed; spaces and dashes are ignored.")
 
-    def update(self, instance: Verification, validated_data: dict[str, Any]) -> Verification:
-        ip = visitors.client_ip(self.context["request"])
-        self.token = run(services.check, instance, validated_data["code"], ip=ip)
-        return instance
+    # The instance is the id of a verification.
+    def update(self, instance: UUID, validated_data: dict[str, Any]) -> Verification:
+        request = self.context["request"]
+        ip, code = visitors.client_ip(request), validated_data["code"]
+        found, self.token = run(services.find_and_check, instance, code, ip=ip, **visitor(request))
+        return found
 
     def to_representation(self, instance: Verification) -> Any:
         return {
-            **VerificationSerializer(instance).data,
+            **show(instance),
             "token": str(self.token),
             "device": services.issue_device(instance.phone.number),
         }
@@ -221,7 +233,7 @@ class ResendSerializer(_Documented, serializers.Serializer[Verification]):
         return run(services.resend, instance, **validated_data, ip=ip, challenged=challenged)
 
     def to_representation(self, instance: Verification) -> Any:
-        return VerificationSerializer(instance).data
+        return show(instance)
 
 
 class LoginSerializer(_Documented, serializers.Serializer[Any]):

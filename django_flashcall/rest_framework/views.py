@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -106,7 +106,7 @@ class VerificationView(FlashcallView):
 
     def get(self, request: Request, id: UUID) -> Response:
         verification = self.verification(request, id)
-        response = Response(serializers.VerificationSerializer(verification).data)
+        response = Response(serializers.show(verification))
         if verification.is_pending:
             response["Retry-After"] = str(_ask_again_after(verification))
         return response
@@ -122,7 +122,12 @@ class CheckView(FlashcallView):
     serializer_class = serializers.CheckSerializer
 
     def post(self, request: Request, id: UUID) -> HttpResponseBase:
-        return self.save(request, self.verification(request, id))
+        try:
+            return self.save(request, id)
+        except APIException as error:
+            if not isinstance(error, exceptions.ServiceError):
+                self.verification(request, id)  # not found is said before not valid
+            raise
 
 
 class ResendView(FlashcallView):
