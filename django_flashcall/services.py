@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -42,8 +42,8 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Attempt, Call, Refusal, Verification
-from .prepared import PreparedInsert, PreparedUpdate
+from .models import Call, Refusal, Verification
+from .prepared import PreparedInsert
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -51,7 +51,7 @@ from .protection.devices import issue as issue_device
 from .protection.devices import marks_of as device_of
 from .protection.visitors import Source, client_ip
 from .redaction import Secret
-from .verification import breaker, calls, codes, dispatch, in_flight, tokens
+from .verification import breaker, calls, codes, dispatch, guesses, in_flight, tokens
 from .verification.accounts import Person, account_of, create_user
 from .verification.lookup import explain, find, has_verified_phone, phone_of
 from .verification.owners import remove_phone
@@ -257,8 +257,8 @@ def check(
     code = codes.normalise(code)
     if verification.is_pending and not codes.is_code(code, verification.code_length):
         raise InvalidCode(verification.code_length)
-    guess = _Guess(verification.pk, code, ip)
-    if not guess.evaluate(lambda now: _SPEND.execute(pk=guess.id, now=now), durable=durable):
+    guess = guesses.Guess(verification.pk, code, ip)
+    if not guess.evaluate(durable=durable):
         raise _state_error(verification, _source(verification, ip))
     if guess.verification is not None:
         for name in ("attempts_left", "state", "verified_at"):
@@ -290,17 +290,12 @@ def find_and_check(
         VerificationExpired, RuntimeError: see `check`.
     """
     code = codes.normalise(code)
-    guess = _Guess(id, code, ip)
-    account = account_of(user)
-    mine = {"user": None if account is None else account.pk, "session": session or ""}
-    purposes, length = tuple(conf.PURPOSES), len(code)
-
-    def spend(now: datetime) -> int:
-        return _SPEND_OWN.execute(purposes, pk=id, now=now, length=length, **mine)
-
-    # Its code can only have this length: else, nothing is spent here.
-    if codes.is_code(code, length) and guess.evaluate(spend) and guess.verification is not None:
-        return guess.verification, _token(guess.verification, guess)
+    guess = guesses.Guess(id, code, ip)
+    visitor = guesses.Visitor(account_of(user), session)
+    # What cannot be its code spends nothing here.
+    if codes.is_code(code, len(code)) and guess.evaluate(visitor):
+        found = guess.verification or find(id, user=user, session=session)
+        return found, _token(found, guess)
     found = find(id, user=user, session=session)
     return found, check(found, code, ip=ip)
 
@@ -624,36 +619,10 @@ def _with_phone() -> QuerySet[Verification]:
 
 
 def _pending(verification: Verification, now: datetime) -> QuerySet[Verification]:
-    """Return a queryset of this verification if it is pending.
-
-    It has no joins: they would use the old version of a row that another transaction just changed.
-    """
-    return _pending_row(verification.pk, now)
-
-
-def _pending_row(pk: Any, now: Any) -> QuerySet[Verification]:
-    return Verification.objects.filter(
-        pk=pk, state=Verification.State.PENDING, attempts_left__gt=0, expires_at__gt=now
-    )
+    return guesses.pending(verification.pk, now)
 
 
 _INSERT = PreparedInsert(Verification)
-_ONE_ATTEMPT = {"attempts_left": F("attempts_left") - 1}
-_SPEND = PreparedUpdate(Verification, lambda *, pk, now: (_pending_row(pk, now), _ONE_ATTEMPT))
-
-
-def _own(
-    purposes: Collection[str], *, pk: Any, now: Any, length: Any, user: Any, session: Any
-) -> tuple[QuerySet[Verification], dict[str, Any]]:
-    """Return the update of a verification that `find` would return; see `belongs_to`."""
-    mine = Q(user=None, session__in=["", session])
-    if user is not None:
-        mine |= Q(user=user)
-    row = _pending_row(pk, now).filter(mine, purpose__in=purposes, code_length=length)
-    return row, _ONE_ATTEMPT
-
-
-_SPEND_OWN = PreparedUpdate(Verification, _own)
 
 
 def _plan(number: str, channel: str, found: rules.Judgement, now: datetime) -> dispatch.Plan:
@@ -717,88 +686,7 @@ def _place(
     return code
 
 
-class _Guess:
-    """A code that a visitor entered.
-
-    Attributes:
-        verification: its verification, once the code was evaluated; None if no call was placed.
-        right: whether it is the code of the last call.
-    """
-
-    verification: Verification | None = None
-    right = False
-
-    def __init__(self, id: UUID, code: str, ip: str | None) -> None:
-        self.id, self.code, self.ip = id, Secret(code), ip
-        self.source = visitors.source(ip)
-
-    def evaluate(self, spend: Callable[[datetime], int], *, durable: bool = True) -> bool:
-        """Spend an attempt, check the code and store the result.
-
-        Args:
-            spend: spends an attempt, and returns 0 if there is none.
-            durable: see `check`.
-
-        Returns:
-            False if there was no attempt.
-
-        Raises:
-            TooManyAttempts: the address or the number has to wait; no attempt is spent.
-        """
-        now = timezone.now()
-
-        def write() -> bool:
-            self.verification, self.right = None, False  # if it is run again
-            if not spend(now):
-                return False
-            call = Call.newest(self.id, placed=True, **limits.failures(self.source, now))
-            if call is not None:  # else, every call was rejected, so no code is valid
-                self._compare(call, now)
-            return True
-
-        try:
-            return transact(write, _database(), durable=durable)
-        except FlashcallError as error:
-            assert self.verification is not None  # noqa: S101 - `_compare` has raised it
-            refusals.count(error, self.verification.phone.number, self.source, now)
-            raise
-
-    def _compare(self, call: Call, now: datetime) -> None:
-        verification = self.verification = call.verification
-        phone = verification.phone
-        source = self.source = self.source._replace(is_known=verification.is_known)
-        # These errors roll the transaction back: the code was not checked, so no attempt is spent.
-        limits.check_failures(call, source, now)
-        until = phone.locked_until(is_known=source.is_known)
-        waits = until is not None and until > now
-        has_failed = verification.attempts_left + 1 < verification.max_attempts
-        if waits and has_failed:
-            # The first attempt is still allowed, so that strangers' guesses do not lock the owner
-            # out.
-            raise TooManyAttempts(
-                retry_after=limits.retry_after(phone, source, now), scope=Refusal.Scope.NUMBER
-            )
-        self.right = codes.matches(self.code, verification.pk, call.code_digest)
-        if self.right:
-            _VERIFY.execute(pk=verification.pk, now=now, ip=visitors.parse_address(self.ip))
-            verification.state, verification.verified_at = Verification.State.VERIFIED, now
-            phone.mark_verified(now, is_known=source.is_known)
-            # Where tokens of this purpose are redeemed, the number has yet to do that.
-            completed = not verification.is_purpose_redeemed
-            progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
-            verification.record_progress(progress)
-            if has_failed:  # those who succeed after all do not count for their address
-                verification.attempts.update(counts=False)
-        else:
-            attempt = Attempt(verification=verification, ip=self.ip, created_at=now)
-            attempt.network, attempt.wide_network = source.network, source.wide_network
-            _INSERT_ATTEMPT.execute(attempt)
-            limits.count_failure(phone, now, is_known=source.is_known)
-            if not verification.is_pending:
-                verification.erase_codes()
-
-
-def _token(verification: Verification, guess: _Guess, *, durable: bool = True) -> Secret:
+def _token(verification: Verification, guess: guesses.Guess, *, durable: bool = True) -> Secret:
     """Return the token of a right code.
 
     Raises:
@@ -815,20 +703,6 @@ def _token(verification: Verification, guess: _Guess, *, durable: bool = True) -
     else:
         transaction.on_commit(announce, using=_database())
     return tokens.issue(verification)
-
-
-_INSERT_ATTEMPT = PreparedInsert(Attempt)
-_VERIFY = PreparedUpdate(
-    Verification,
-    lambda *, pk, now, ip: (
-        Verification.objects.filter(pk=pk),
-        {
-            "state": Verification.State.VERIFIED,
-            "verified_at": now,
-            "verified_ip": ip and str(ip),
-        },
-    ),
-)
 
 
 def _state_error(

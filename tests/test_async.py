@@ -51,6 +51,7 @@ in_transactions = pytest.mark.django_db(transaction=True)
 def test_those_that_async_views_need_are_there():
     named = {"cancel", "check", "find", "phone_of", "redeem", "resend", "start"}
     assert {name[1:] for name in NAMES} == named | {
+        "find_and_check",
         *("confirm_call", "place_call"),
         *("log_in", "remove_phone"),
     }

@@ -241,11 +241,11 @@ OPERATIONS = [
     Operation(OURS, "right code", check(CODE, 200), in_server=True),
     Operation(PHONE_VERIFY, "right code", verify(LONG_CODE, 200), in_server=True),
     Operation(PASSWORDLESS, "right code", log_in(right=True), in_server=True),
-    Operation(OURS, "wrong code", check(WRONG_CODE, 400)),
-    Operation(PHONE_VERIFY, "wrong code", verify(WRONG_LONG_CODE, 400)),
-    Operation(PASSWORDLESS, "wrong code", log_in(right=False)),
+    Operation(OURS, "wrong code", check(WRONG_CODE, 400), in_server=True),
+    Operation(PHONE_VERIFY, "wrong code", verify(WRONG_LONG_CODE, 400), in_server=True),
+    Operation(PASSWORDLESS, "wrong code", log_in(right=False), in_server=True),
     Operation(OURS, "status", show, in_server=True, repeats=True),
-    Operation(OURS, "delivery report", report),
+    Operation(OURS, "delivery report", report, in_server=True),
 ]
 
 MOST_FOR_PEERS = 1_000_000

@@ -48,6 +48,9 @@ def measure(
                     file = write(requests, Path(folder, "requests"))
                     settle(port)
                     run = wrk(port, file, number, seconds, again=operation.repeats)
+                    expected = run["requests"] if requests[0].status >= 400 else 0
+                    if abs(run["refused"] - expected) > number:
+                        raise RuntimeError(f"{operation.package}, {operation.name}: {run}")
                     runs.setdefault((operation, number), []).append(run)
     return [
         {

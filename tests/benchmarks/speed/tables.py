@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .operations import OURS
 from .seed import MOST_WITH_INDEXES
 
 Results = dict[str, Any]
 
 START = "<!-- table: {} -->"
 END = "<!-- end of table -->"
+
+COMPARED, MANY = 8, 32
+"""Numbers of connections."""
 
 
 def fill(page: Path, tables: dict[str, str]) -> None:
@@ -32,6 +36,7 @@ def tables(results: Results) -> dict[str, str]:
     """Return all tables by name."""
     return {
         "machine": machine(results),
+        "ratios": ratios(results),
         "in process": in_process(results),
         "server": server(results),
         "provider": provider(results),
@@ -44,6 +49,57 @@ def tables(results: Results) -> dict[str, str]:
 
 def machine(results: Results) -> str:
     return table(["", ""], results["machine"].items())
+
+
+def ratios(results: Results) -> str:
+    """Compare what was measured in one run."""
+    sizes = sorted(results["sizes"], key=int)
+    rows = []
+    for size in sizes:
+        found = results["sizes"][size]
+        for name in ("start", "right code"):
+            rates = {
+                row["package"]: row["per_second"]["median"]
+                for row in found.get("server", ())
+                if row["operation"] == name and row["connections"] == COMPARED
+            }
+            mine = rates.pop(OURS, 0)
+            if rates:
+                what = f"{name}, {thousands(size)} calls: per second, to the fastest other package"
+                rows.append([what, mine / max(rates.values())])
+    first, last = (results["sizes"][size] for size in (sizes[0], sizes[-1]))
+    for percentile in ("p50", "p99"):
+        grown = {
+            name: wall(last, name, percentile) / wall(first, name, percentile)
+            for name in (row["operation"] for row in first["in_process"] if row["package"] == OURS)
+        }
+        name = max(grown, key=grown.__getitem__)
+        what = f"{thousands(sizes[-1])} calls to {thousands(sizes[0])}: {percentile} of {name}, "
+        rows.append([f"{what}which grows most", grown[name]])
+    for place in ("in the busy range", "from the busy address"):
+        ratio = wall(last, f"start {place}", "p50") / wall(last, "start", "p50")
+        rows.append([f"start {place}: p50, to another one", ratio])
+    for size in sizes:
+        rates = {
+            row["connections"]: row["per_second"]["median"]
+            for row in results["sizes"][size].get("server", ())
+            if row["package"] == OURS and row["operation"] == "start"
+        }
+        if {COMPARED, MANY} <= rates.keys():
+            what = f"start, {thousands(size)} calls: per second, {MANY} connections to {COMPARED}"
+            rows.append([what, rates[MANY] / rates[COMPARED]])
+    ours, bare, new = (row["wall_ms"]["p50"] for row in results["provider"])
+    rows.append(["the app's backend: calls per second, to a new connection for each", new / ours])
+    rows.append(["the app's backend: calls per second, to a bare requests.Session", bare / ours])
+    return table(["what", "ratio"], ([what, f"{ratio:.2f}"] for what, ratio in rows))
+
+
+def wall(found: Results, operation: str, percentile: str) -> float:
+    """Return the milliseconds of one of our operations in process."""
+    for row in found["in_process"]:
+        if row["package"] == OURS and row["operation"] == operation:
+            return float(row["wall_ms"][percentile])
+    raise KeyError(operation)
 
 
 def in_process(results: Results) -> str:
