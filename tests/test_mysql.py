@@ -34,6 +34,7 @@ def test_waits_are_chosen_before_the_count_grows(outbox):
 
 def test_reports_move_the_call_last(outbox):
     call = services.start("+79161234567").newest_call
+    services.record_report(Report("default", "delivered", reference=call.reference.hex))
     with CaptureQueriesContext(connection) as queries:
         services.record_report(
             Report("default", "undelivered", reference=call.reference.hex, error_code="busy")

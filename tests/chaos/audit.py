@@ -89,7 +89,7 @@ def _compare_calls(
 def _compare_limits(findings: Findings) -> None:
     """Each call counts as long as it may have been placed, and not longer."""
     kept = 0
-    rows = Verification.objects.annotate(typed=Count("attempts", distinct=True))
+    rows = Verification.objects.annotate(wrong=Count("attempts", distinct=True))
     for verification in rows.prefetch_related("calls"):
         counting = sum(
             call.status != Status.REJECTED or call.provider_message == TOO_LATE
@@ -100,10 +100,10 @@ def _compare_limits(findings: Findings) -> None:
             findings.lost.append(
                 f"verification {verification.pk} has {left} calls left after {counting}"
             )
-        if (left := verification.attempts_left) != conf.MAX_ATTEMPTS - verification.typed:
+        typed = verification.wrong + (verification.verified_at is not None)
+        if (left := verification.attempts_left) != conf.MAX_ATTEMPTS - typed:
             findings.lost.append(
-                f"verification {verification.pk} has {left} attempts left after"
-                f" {verification.typed}"
+                f"verification {verification.pk} has {left} attempts left after {typed}"
             )
     counted = CallCount.objects.aggregate(Sum("calls"))["calls__sum"] or 0
     if counted != kept:
