@@ -95,7 +95,7 @@ class TestLost:
         assert "3 attempts left after 1" in found()["lost"][0]
 
     def test_a_confirmed_verification(self, found):
-        Verification.objects.update(state="pending", verified_at=None)
+        Verification.objects.update(state="pending", verified_at=None, attempts_left=3)
         assert "was verified and is pending" in found()["lost"][0]
 
     def test_a_verification(self, found, person):
