@@ -29,7 +29,7 @@ def statements():
         with CaptureQueriesContext(connection) as captured, contextlib.suppress(WrongCode):
             function(*args, **kwargs)
         data = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
-        return [query["sql"] for query in captured if query["sql"].startswith(data)]
+        return [query["sql"] for query in captured if query["sql"].lstrip("(").startswith(data)]
 
     return run
 

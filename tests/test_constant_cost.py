@@ -79,7 +79,7 @@ def rows_read(function, *args, **kwargs):
         function(*args, **kwargs)
     found = []
     for query in captured:
-        if query["sql"].startswith("SELECT"):
+        if query["sql"].startswith(("SELECT", "(SELECT")):
             with connection.cursor() as cursor:
                 cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query["sql"].replace("%", "%%"))
                 (plans,) = cursor.fetchone()

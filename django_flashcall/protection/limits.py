@@ -22,7 +22,7 @@ from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import Prepared, PreparedInsert, PreparedUpdate, Record, Unknown, part
+from ..prepared import Prepared, PreparedInsert, PreparedUpdate, Record, Unknown, first_part, part
 from . import budget
 from .visitors import Source
 
@@ -422,12 +422,11 @@ def parts(
         windows: limit and columns of each window.
         values: values or placeholders.
     """
-    found = []
+    found = [budget.part(since)] if (since := values.get("spent_since")) else []
     for place, window in enumerate(windows):
         row = _last_row(place, window, values)
-        found.append(part("window", row, "created_at", number=Value(place)))
-    if since := values.get("spent_since"):
-        found.append(budget.part(since))
+        make = part if found else first_part
+        found.append(make("window", row, "created_at", number=Value(place)))
     return found
 
 
