@@ -2,7 +2,7 @@
 
     make bench
     make bench ARGS=--short
-    python -m tests.benchmarks.speed --sizes 10000,10000000
+    python -m tests.benchmarks.speed --sizes 10000,1000000
 
 It starts a PostgreSQL of its own, writes `build/speed.json` and, unless it is short, the tables of
 `docs/explanation/speed.md`. Nobody is called.
@@ -48,7 +48,7 @@ class Form(NamedTuple):
     every_size_in_server: bool
 
 
-FULL = Form((10_000, 1_000_000), 30, 10, (1, 8, 32), 3, 3, 1_000_000, True)
+FULL = Form((10_000, 1_000_000, 10_000_000), 30, 10, (1, 8, 32), 3, 3, 1_000_000, True)
 SHORT = Form((10_000, 100_000), 5, 5, (8,), 2, 1, 10_000, False)
 
 
