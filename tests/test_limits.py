@@ -8,9 +8,11 @@ from django.db.models import Sum
 from django.utils import timezone, translation
 
 from django_flashcall import services, signals
-from django_flashcall.backends import Report
+from django_flashcall.backends import BaseBackend, Receipt, Report
 from django_flashcall.exceptions import (
     Cooldown,
+    InvalidDestination,
+    NumberRejected,
     ProviderUnavailable,
     TooManyAttempts,
     TooManyCalls,
@@ -60,6 +62,16 @@ def clock():
         yield clock
 
 
+class RejectsTheSecond(BaseBackend):
+    calls = 0
+
+    def place_call(self, call):
+        type(self).calls += 1
+        if self.calls == 2:
+            raise NumberRejected("Unknown number.")
+        return Receipt(provider_id="1")
+
+
 class TestOtherRequestsMeanwhile:
     """Another request calls the number after this one has read how far the limits are used."""
 
@@ -104,6 +116,19 @@ class TestOtherRequestsMeanwhile:
             services.resend(verification)
         verification.refresh_from_db()
         assert (verification.calls_left, len(outbox)) == (2, 2)
+
+    def test_a_rejected_call_gives_back_the_time_of_the_other_one(self, configure, meanwhile):
+        configure(
+            COOLDOWN=0,
+            BACKENDS={"default": {"BACKEND": f"{__name__}.RejectsTheSecond"}},
+            CHANNELS={"flash_call": ["default"]},
+        )
+        RejectsTheSecond.calls = 0
+        meanwhile(lambda: services.start(NUMBER))
+        with pytest.raises(InvalidDestination):
+            services.start(NUMBER)
+        placed = Call.objects.exclude(status="rejected").get()
+        assert placed.phone.last_called_at == placed.created_at
 
     def test_there_is_still_room(self, outbox, configure, meanwhile):
         configure(COOLDOWN=0)

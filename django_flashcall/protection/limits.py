@@ -274,9 +274,9 @@ def _take_unchanged(phone: Phone, source: Source, now: datetime) -> bool:
 
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:
     """Set the time of the last call, if the number is free; return the previous time."""
-    before = phone.last_called_at
     if phone.pk is None and _insert(phone, now):
         return None
+    before = phone.last_called_at
     if _take(phone, source, now):
         return before
     kept = Phone.objects.filter(number=phone.number).first()
@@ -330,7 +330,8 @@ def _insert(phone: Phone, now: datetime) -> bool:
     phone.last_called_at = now
     if _INSERT.execute(phone):
         return True
-    phone.pk = Phone.objects.values_list("pk", flat=True).get(number=phone.number)
+    row = Phone.objects.values_list("pk", "last_called_at")
+    phone.pk, phone.last_called_at = row.get(number=phone.number)
     return False
 
 
