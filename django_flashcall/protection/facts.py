@@ -45,7 +45,7 @@ def look(number: str, source: Source, now: datetime, *, account: Any = None) -> 
 
 
 def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
-    phone = Phone.objects.filter(number=values["number"]).values("pk")
+    phone = Phone.objects.filter(number=values["number"]).values("pk")[:1]
     return [*rules.parts(values), *limits.parts(windows, {**values, "phone": Subquery(phone)})]
 
 
