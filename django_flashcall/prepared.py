@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -227,15 +228,23 @@ class _Statement:
         compilers: list[SQLCompiler],
         marks: dict[str, Any],
     ) -> None:
-        names = {_adapt(mark, connection): name for name, mark in marks.items() if _has_mark(mark)}
+        names = {
+            _key(_adapt(mark, connection)): name for name, mark in marks.items() if _has_mark(mark)
+        }
         self._parameters: list[tuple[str, Any]] = []
         texts = []
         for compiler in compilers:
             text, parameters = compiler.as_sql()
             texts.append(text)
-            self._parameters += [(names.get(parameter, ""), parameter) for parameter in parameters]
-        columns = enumerate(column for column, *_ in compilers[-1].select or ())
-        self._converted = [(n, column) for n, column in columns if _converters(column, connection)]
+            self._parameters += [(names.get(_key(value), ""), value) for value in parameters]
+        # A column can be NULL in some parts: any other part knows how to convert its values.
+        selected = [[column for column, *_ in compiler.select or ()] for compiler in compilers]
+        converted: dict[int, Any] = {}
+        for columns in selected:
+            for place, column in enumerate(columns):
+                if _converters(column, connection):
+                    converted.setdefault(place, column)
+        self._converted = sorted(converted.items(), key=itemgetter(0))
         if len(texts) > 1 and connection.features.supports_parentheses_in_compound:
             texts = [f"({text})" for text in texts]
         elif len(texts) > 1:  # SQLite
@@ -286,6 +295,16 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
     if isinstance(value, (IPv4Address, IPv6Address)):
         return connection.ops.adapt_ipaddressfield_value(str(value))
     return value
+
+
+def _key(value: Any) -> tuple[type, str]:
+    """Return what a parameter is found by: not all types of drivers can be compared."""
+    return type(value), str(value)
+
+
+def is_parameter(value: Any) -> bool:
+    """Return True if a value can be one of a prepared statement."""
+    return value is None or isinstance(value, (str, int, datetime, UUID, IPv4Address, IPv6Address))
 
 
 def _has_mark(value: Parameter) -> bool:

@@ -43,7 +43,7 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Call, Refusal, Verification
-from .prepared import PreparedInsert
+from .prepared import PreparedInsert, is_parameter
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -215,7 +215,6 @@ def resend(
                 return None
             verification.refresh_from_db(from_queryset=_with_phone())
             verification.stopped = found.stopped
-            verification.phone.last_called_at = found.phone.last_called_at
             reservation = limits.reserve(verification.phone, source, now, usage)
             if passage is not None:
                 passage.take(now)
@@ -497,6 +496,7 @@ def _start(
     test_code = conf.TEST_NUMBERS.get(number)
     account = account_of(user)
     now = timezone.now()
+    address = visitors.parse_address(ip)
     source = visitors.source(ip)._replace(is_known=devices.is_known(number, device))
     with _count_errors(number, source, now):
         # Read before the transaction, so that it begins with a write: on SQLite, a transaction
@@ -538,7 +538,7 @@ def _start(
                 # If the account is deleted, nobody can continue without this value.
                 session=session or (secrets.token_urlsafe(16) if account else ""),
                 is_known=source.is_known,
-                ip=ip,
+                ip=None if address is None else str(address),
                 created_at=now,
                 expires_at=now + timedelta(seconds=purpose.code_ttl),
             )
@@ -597,7 +597,10 @@ def _look_up(number: str, source: Source, now: datetime, *, account: Person = No
         PhoneNotAllowed: the number must not be called.
     """
     owner = None if account is None else account.pk
-    found = facts.look(number, source, now, account=owner)
+    found = facts.look(number, source, now, account=owner if is_parameter(owner) else None)
+    if not is_parameter(owner) and found.judgement.phone.pk is not None:
+        is_owner = found.judgement.phone.owner_id == owner
+        found = found._replace(judgement=replace(found.judgement, is_owner=is_owner))
     if number in conf.TEST_NUMBERS:  # they are never called
         return found._replace(judgement=replace(found.judgement, stopped=()))
     rules.check_allowed(found.judgement)

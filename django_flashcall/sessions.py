@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from django.contrib.auth import login
-from django.contrib.sessions.exceptions import SessionInterrupted
-from django.contrib.sessions.middleware import SessionMiddleware
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import Error
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -55,10 +54,10 @@ def keep(request: HttpRequest, verification: Verification, token: str) -> None:
     verification.save(update_fields=["session"])
 
 
-def save(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Save a changed session now and return the response with its cookie.
+def save(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Save a changed session now, and not again in Django's middleware, which sets the cookie.
 
-    If only Django's middleware did, a database that fails then would be a 400 or a 500.
+    If only the middleware saved it, a database that fails then would be a 400 or a 500.
 
     Args:
         request: the request with the session.
@@ -66,20 +65,29 @@ def save(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
 
     Raises:
         django.db.Error: the session could not be saved.
-        SessionInterrupted: the visitor has logged out in the meantime; Django answers 400.
     """
-    if not request.session.modified:
-        return response
-    middleware = SessionMiddleware(lambda request: response)
+    session = request.session
+    if not session.modified or session.is_empty() or response.status_code >= 500:
+        return
     try:
-        response = middleware.process_response(request, response)  # type: ignore[arg-type]
-    except SessionInterrupted as error:
-        lost = error.__context__ and error.__context__.__context__
+        session.save()
+    except UpdateError as error:
+        lost = error.__context__
         if isinstance(lost, Error) and database_errors.is_temporary(lost):
             raise lost from lost.__cause__
-        raise
-    request.session.modified = False  # or else it would be saved again
-    return response
+        return  # the visitor has logged out in the meantime: the middleware answers 400
+    saved, save = _content(session), session.save
+
+    def save_if_changed(*args: Any, **kwargs: Any) -> None:
+        if _content(session) != saved:
+            save(*args, **kwargs)
+
+    session.save = save_if_changed  # type: ignore[method-assign]
+
+
+def _content(session: SessionBase) -> tuple[str | None, bytes]:
+    """Return what is stored of a session."""
+    return session.session_key, session.serializer().dumps(dict(session.items()))
 
 
 def verification(request: HttpRequest, *, purpose: str = "signup") -> Verification:

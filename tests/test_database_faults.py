@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.db.models import Sum
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -201,6 +202,19 @@ def fail_after_the_view(get_response):
     return respond
 
 
+def replace_the_redirect(get_response):
+    """Middleware: another response, and something more for the session."""
+
+    def respond(request):
+        response = get_response(request)
+        if response.status_code == 302:
+            request.session["seen"] = "it"
+            return HttpResponse(status=204, headers={"HX-Redirect": response.url})
+        return response
+
+    return respond
+
+
 class TestSessionThatWasSaved:
     """It is not saved again: if that failed, Django would answer 400 or 500."""
 
@@ -231,6 +245,14 @@ class TestSessionThatWasSaved:
         response = self.post(client, "/phone/signup/", data)
         assert response.status_code == 302
         assert "_auth_user_id" in client.session
+
+    def test_a_middleware_that_changes_it_afterwards(self, settings, outbox):
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.replace_the_redirect"]
+        client = APIClient()
+        response = client.post("/phone/", {"phone": NUMBER})
+        assert response.status_code == 204
+        assert client.get(response["HX-Redirect"]).status_code == 200
+        assert client.session["seen"] == "it"
 
     def test_the_login_of_the_api(self, client, outbox):
         user = get_user_model().objects.create_user("ann")

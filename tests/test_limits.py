@@ -130,6 +130,22 @@ class TestOtherRequestsMeanwhile:
         placed = Call.objects.exclude(status="rejected").get()
         assert placed.phone.last_called_at == placed.created_at
 
+    def test_after_a_long_wait_in_between(self, outbox, configure, meanwhile, clock):
+        """The other call looks as if the clock had been set back since."""
+        configure(CALLS_PER_PHONE="1/day")
+        services.start(NUMBER)
+        Call.objects.all().delete()
+        clock.shift(61)
+
+        def much_later():
+            clock.shift(61)
+            services.start(NUMBER)
+
+        meanwhile(much_later)
+        with pytest.raises(TooManyCalls):
+            services.start(NUMBER)
+        assert Call.objects.count() == 1
+
     def test_there_is_still_room(self, outbox, configure, meanwhile):
         configure(COOLDOWN=0)
         meanwhile(lambda: services.start(NUMBER))

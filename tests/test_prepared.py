@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_flashcall import services
-from django_flashcall.models import Call, Phone
+from django_flashcall.models import Call, CircuitBreaker, Phone
 from django_flashcall.prepared import Prepared, PreparedUpdate
+from django_flashcall.protection import facts, rules, visitors
 
 NUMBERS = [f"+7916123000{n}" for n in range(4)]
 
@@ -142,3 +143,22 @@ def test_an_update(calls):
     assert SET.execute(pk=max(call.pk for call in calls) + 1, provider_message="b") == 0
     assert list(Call.objects.exclude(pk=first.pk).order_by("pk")) == others
     assert not Call.objects.exclude(pk=first.pk).exclude(provider_message="").exists()
+
+
+@pytest.mark.parametrize("total", ["100/day", None])
+def test_times_are_those_of_the_orm_in_every_part(db, configure, total):
+    """Some parts of the query have no such times."""
+    configure(CALLS_TOTAL=total)
+    now = timezone.now()
+    ends = now + timedelta(hours=1), now + timedelta(hours=2)
+    Phone.objects.create(
+        number=NUMBERS[0], last_called_at=now, waits_until=ends[0], known_waits_until=ends[1]
+    )
+    CircuitBreaker.objects.create(backend="default", failures=5, opened_at=now, next_try_at=ends[0])
+    for address in ("203.0.113.9", "2001:db8::1", None):
+        found = facts.look(NUMBERS[0], visitors.source(address), now).judgement
+        for judgement in (found, rules.judge(NUMBERS[0])):
+            phone, breaker = judgement.phone, judgement.breakers["default"]
+            assert (phone.waits_until, phone.known_waits_until) == ends
+            assert (phone.last_called_at, breaker.opened_at) == (now, now)
+            assert breaker.next_try_at == ends[0]

@@ -697,6 +697,21 @@ class TestFindAndCheck:
         placed.verification.refresh_from_db()
         assert placed.verification.attempts_left == 3
 
+    def test_the_address_as_a_proxy_writes_it(self, outbox):
+        """What cannot be stored as an address must not give the attempt back."""
+        for address in ("1.2.3.4:80", "[2001:db8::1]:80", "of nobody"):
+            Phone.objects.all().delete()
+            verification = services.start(NUMBER, ip=address)
+            with pytest.raises(WrongCode):
+                self.check(verification, wrong(outbox[-1].code), ip=address)
+            with pytest.raises(WrongCode):
+                services.check(verification, wrong(outbox[-1].code), ip=address)
+            verification.refresh_from_db()
+            assert verification.attempts_left == 1
+            assert self.check(verification, outbox[-1].code, ip=address)
+        verification.refresh_from_db()
+        assert verification.verified_ip is None
+
     @pytest.mark.parametrize("code", ["123", "123456", "abcd", ""])
     def test_what_cannot_be_its_code(self, outbox, code):
         verification = services.start(NUMBER)

@@ -65,9 +65,8 @@ def _store(found: Call, report: Report) -> Call | None:
     was_placed = False
     if not _update_unchanged(call, report):
         rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
-        was_placed = found.status == Status.REJECTED and bool(
-            rejected.update(status=Status.UNKNOWN)
-        )
+        can_be = found.status in (Status.REJECTED, Status.QUEUED, Status.UNKNOWN)
+        was_placed = can_be and bool(rejected.update(status=Status.UNKNOWN))
         if not _update_call(call, report):
             return None  # erased or pruned in the meantime
         call.refresh_from_db(fields=["status", *REPORTED])

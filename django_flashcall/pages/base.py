@@ -65,7 +65,8 @@ class Page(RedirectURLMixin, View):
     @method_decorator(csrf_protect)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            response = sessions.save(request, self.enter(request, *args, **kwargs))
+            response = self.enter(request, *args, **kwargs)
+            sessions.save(request, response)
         except Error as error:
             if (refusal := database_errors.unavailable(error)) is None:
                 raise

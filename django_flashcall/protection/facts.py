@@ -41,7 +41,9 @@ def look(number: str, source: Source, now: datetime, *, account: Any = None) -> 
         values["spent_since"] = budget.spent_since(total, now)
     rows = _FACTS.rows(*map(limits.shape, windows), **values)
     records = list(map(Record._make, rows))
-    return Facts(rules.read(number, records), limits.read(windows, records, total))
+    judgement = rules.read(number, records)
+    usage = limits.read(windows, records, total)
+    return Facts(judgement, usage._replace(called_at=judgement.phone.last_called_at))
 
 
 def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:

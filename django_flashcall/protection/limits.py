@@ -38,6 +38,9 @@ WAITS = (*(FIRST_WAIT * 2**n for n in range(5)), LONGEST_WAIT)
 WIDE_FACTOR = 5
 """An IPv6 /48 has this many times the limit of an address."""
 
+SHORT_COOLDOWN = 10
+"""Seconds of ``COOLDOWN`` below which other backends may still try for an earlier call."""
+
 Scope = Refusal.Scope
 
 
@@ -63,10 +66,12 @@ class Usage(NamedTuple):
     Attributes:
         full: the full windows, and for each the time when the next row fits.
         spent: number of calls counted by ``CALLS_TOTAL``; None without that limit.
+        called_at: when the number was called last, if that was read in the same query.
     """
 
     full: list[tuple[Window, datetime]]
     spent: int | None = None
+    called_at: datetime | None = None
 
 
 class Reservation(NamedTuple):
@@ -100,8 +105,11 @@ def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = N
         Cooldown: the number was just called.
         TooManyCalls: the number is locked, or a limit is reached.
     """
-    before = phone.last_called_at
-    if usage is None or not _take_unchanged(phone, source, now):
+    if conf.COOLDOWN < SHORT_COOLDOWN:
+        usage = None  # a call can be replaced by another one, which leaves the time as it is
+    if usage is not None and _take_unchanged(phone, source, now, usage):
+        before = usage.called_at
+    else:
         before = _take_cooldown(phone, source, now)
         usage = _usage(windows_of(source), phone, source, now, conf.CALLS_TOTAL)
     if scopes := _full_scopes(usage, source):
@@ -262,14 +270,14 @@ def _number_refusal(
     return TooManyCalls if until is not None and until > now else Cooldown
 
 
-def _take_unchanged(phone: Phone, source: Source, now: datetime) -> bool:
+def _take_unchanged(phone: Phone, source: Source, now: datetime, usage: Usage) -> bool:
     """Set the time of the last call, if the number is free and was not called since it was read.
 
     Each call changes that time, so what was read about the calls of the number is still true.
     """
     if phone.pk is None:
         return _insert(phone, now)
-    return _take(phone, source, now, seen=phone.last_called_at, is_unchanged=True)
+    return _take(phone, source, now, seen=usage.called_at, is_unchanged=True)
 
 
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:

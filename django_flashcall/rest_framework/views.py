@@ -151,7 +151,9 @@ class LoginView(FlashcallView):
         # its visitor would be logged in to an account of its choice. DRF enforces this only for
         # users who are logged in.
         SessionAuthentication().enforce_csrf(request)
-        return sessions.save(request._request, self.save(request))
+        response = self.save(request)
+        sessions.save(request._request, response)
+        return response
 
     def respond(self, serializer: Any, code: int) -> HttpResponseBase:
         if isinstance(serializer.answer, HttpResponseBase):

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..database_errors import transact
-from ..exceptions import FlashcallError, TooManyAttempts
+from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
-from ..prepared import PreparedInsert, PreparedUpdate
+from ..prepared import PreparedInsert, PreparedUpdate, is_parameter
 from ..protection import limits, refusals, visitors
 from ..redaction import Secret
 from . import codes
@@ -26,6 +26,16 @@ class Visitor(NamedTuple):
 
     account: Any
     session: str | None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a prepared statement can look for the account."""
+        return self.account is None or is_parameter(self.account.pk)
+
+    def owns(self, verification: Verification) -> bool:
+        """Return True if `find` finds the verification."""
+        is_ours = verification.purpose in conf.PURPOSES
+        return is_ours and verification.belongs_to(self.account, self.session)
 
 
 class Guess:
@@ -40,7 +50,8 @@ class Guess:
     right = False
 
     def __init__(self, id: UUID, code: str, ip: str | None) -> None:
-        self.id, self.code, self.ip = id, Secret(code), ip
+        self.id, self.code = id, Secret(code)
+        self.address = visitors.parse_address(ip)
         self.source = visitors.source(ip)
 
     def evaluate(self, visitor: Visitor | None = None, *, durable: bool = True) -> bool:
@@ -64,11 +75,18 @@ class Guess:
                 return False
             call = Call.newest(self.id, placed=True, **limits.failures(self.source, now))
             if call is not None:  # else, every call was rejected, so no code is valid
+                # MySQL compares text without regard to case: make sure.
+                if visitor is not None and not visitor.owns(call.verification):
+                    raise VerificationNotFound
                 self._compare(call, now)
             return True
 
+        if visitor is not None and not visitor.is_simple:
+            return False
         try:
             return transact(write, router.db_for_write(Verification), durable=durable)
+        except VerificationNotFound:
+            return False
         except FlashcallError as error:
             assert self.verification is not None  # noqa: S101 - `_compare` has raised it
             refusals.count(error, self.verification.phone.number, self.source, now)
@@ -98,8 +116,9 @@ class Guess:
             )
         self.right = codes.matches(self.code, verification.pk, call.code_digest)
         if self.right:
-            _VERIFY.execute(pk=verification.pk, now=now, ip=visitors.parse_address(self.ip))
+            _VERIFY.execute(pk=verification.pk, now=now, ip=self.address)
             verification.state, verification.verified_at = Verification.State.VERIFIED, now
+            verification.verified_ip = None if self.address is None else str(self.address)
             phone.mark_verified(now, is_known=source.is_known)
             # Where tokens of this purpose are redeemed, the number has yet to do that.
             completed = not verification.is_purpose_redeemed
@@ -108,7 +127,8 @@ class Guess:
             if has_failed:  # those who succeed after all do not count for their address
                 verification.attempts.update(counts=False)
         else:
-            attempt = Attempt(verification=verification, ip=self.ip, created_at=now)
+            attempt = Attempt(verification=verification, created_at=now)
+            attempt.ip = None if self.address is None else str(self.address)
             attempt.network, attempt.wide_network = source.network, source.wide_network
             _INSERT_ATTEMPT.execute(attempt)
             limits.count_failure(phone, now, is_known=source.is_known)
