@@ -297,9 +297,9 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
     return value
 
 
-def _key(value: Any) -> tuple[type, str]:
-    """Return what a parameter is found by: not all types of drivers can be compared."""
-    return type(value), str(value)
+def _key(value: Any) -> tuple[bool, bool, str]:
+    """Return what a parameter is found by: drivers have types of their own, not all comparable."""
+    return isinstance(value, int), isinstance(value, str), str(value)
 
 
 def is_parameter(value: Any) -> bool:
