@@ -266,7 +266,7 @@ def check(
 
 
 def find_and_check(
-    id: UUID,
+    id: UUID | str,
     code: str,
     *,
     user: Person = None,
@@ -276,7 +276,7 @@ def find_and_check(
     """Do what `find` and `check` do, with one query less.
 
     Args:
-        id: the id of the verification.
+        id: the id of the verification, also as a string.
         user, session: see `find`.
         code, ip: see `check`.
 
@@ -289,6 +289,10 @@ def find_and_check(
         VerificationExpired, RuntimeError: see `check`.
     """
     code = codes.normalise(code)
+    try:
+        id = UUID(str(id))
+    except ValueError:
+        raise VerificationNotFound from None
     guess = guesses.Guess(id, code, ip)
     visitor = guesses.Visitor(account_of(user), session)
     # What cannot be its code spends nothing here.

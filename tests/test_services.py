@@ -720,6 +720,12 @@ class TestFindAndCheck:
         verification.refresh_from_db()
         assert verification.attempts_left == 3
 
+    def test_the_id_as_a_string(self, outbox):
+        verification = services.start(NUMBER)
+        assert services.find_and_check(str(verification.pk), outbox[0].code)[0] == verification
+        with pytest.raises(VerificationNotFound):
+            services.find_and_check("1", outbox[0].code)
+
     def test_it_has_ended(self, outbox):
         verification = services.start(NUMBER)
         services.cancel(verification)

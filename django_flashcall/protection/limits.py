@@ -105,7 +105,7 @@ def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = N
         Cooldown: the number was just called.
         TooManyCalls: the number is locked, or a limit is reached.
     """
-    if conf.COOLDOWN < SHORT_COOLDOWN:
+    if conf.COOLDOWN < SHORT_COOLDOWN or conf.DISPATCH == "task":
         usage = None  # a call can be replaced by another one, which leaves the time as it is
     if usage is not None and _take_unchanged(phone, source, now, usage):
         before = usage.called_at
