@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -62,6 +61,10 @@ class Record(NamedTuple):
     fifth: datetime | None
 
 
+NOTHING = Value(None, output_field=Field())
+"""What a column is that a table does not have."""
+
+
 def part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
     """Return a queryset whose rows are each a `Record`.
 
@@ -89,9 +92,6 @@ def first_part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> Qu
     numbers = dict.fromkeys(("number", "level"), Value(0))
     texts = dict.fromkeys(("text", "more", "extra"), Value(""))
     return part(of, rows, at, **{**times, **numbers, **texts, **columns})
-
-
-NOTHING = Value(None, output_field=Field())
 
 
 class Prepared:
@@ -244,7 +244,7 @@ class _Statement:
             for place, column in enumerate(columns):
                 if _converters(column, connection):
                     converted.setdefault(place, column)
-        self._converted = sorted(converted.items(), key=itemgetter(0))
+        self._converted = list(converted.items())
         if len(texts) > 1 and connection.features.supports_parentheses_in_compound:
             texts = [f"({text})" for text in texts]
         elif len(texts) > 1:  # SQLite

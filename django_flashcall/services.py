@@ -210,7 +210,7 @@ def resend(
     with in_flight.Slot() as slot:
 
         def begin() -> tuple[Call, Secret, limits.Reservation] | None:
-            spent = _pending(verification, now).filter(calls_left__gt=0)
+            spent = guesses.pending(verification.pk, now).filter(calls_left__gt=0)
             if not spent.update(calls_left=F("calls_left") - 1, channel=channel):
                 return None
             verification.refresh_from_db(from_queryset=_with_phone())
@@ -439,7 +439,7 @@ def cancel(verification: Verification) -> None:
     """Cancel a pending verification; a finished one does not change. No limit is refunded."""
 
     def finish() -> None:
-        pending = _pending(verification, timezone.now())
+        pending = guesses.pending(verification.pk, timezone.now())
         if pending.update(state=Verification.State.CANCELLED):
             verification.erase_codes()
 
@@ -602,6 +602,7 @@ def _look_up(number: str, source: Source, now: datetime, *, account: Person = No
     """
     owner = None if account is None else account.pk
     found = facts.look(number, source, now, account=owner if is_parameter(owner) else None)
+    # Primary keys of unusual types are compared here.
     if not is_parameter(owner) and found.judgement.phone.pk is not None:
         is_owner = found.judgement.phone.owner_id == owner
         found = found._replace(judgement=replace(found.judgement, is_owner=is_owner))
@@ -623,10 +624,6 @@ def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]
 
 def _with_phone() -> QuerySet[Verification]:
     return Verification.objects.using(_database()).select_related("phone")
-
-
-def _pending(verification: Verification, now: datetime) -> QuerySet[Verification]:
-    return guesses.pending(verification.pk, now)
 
 
 _INSERT = PreparedInsert(Verification)

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_flashcall import services, signals
 from django_flashcall.backends import Report
+from django_flashcall.delivery import reports
 from django_flashcall.delivery.reports import FORWARDS
 from django_flashcall.exceptions import ProviderUnavailable
 from django_flashcall.models import Call, DeliveryReport, Verification
@@ -166,3 +167,21 @@ def test_a_thousand_reports_for_a_hundred_calls(outbox, configure):
         else:
             assert shown == ("undelivered", "busy", "25001", None)
         assert call.reports.count() == 2 + place % 2
+
+
+def test_another_report_meanwhile(outbox, monkeypatch):
+    """It says the price, and leaves the status as it is."""
+    call = services.start(NUMBER).newest_call
+    find = reports._find
+
+    def finds(given):
+        monkeypatch.setattr(reports, "_find", find)
+        found = find(given)
+        services.record_report(report(call, "sent", price=Decimal("0.45")))
+        return found
+
+    monkeypatch.setattr(reports, "_find", finds)
+    returned = services.record_report(report(call, "delivered"))
+    call.refresh_from_db()
+    for known in (returned, call):
+        assert (known.status, known.price) == ("delivered", Decimal("0.45"))

@@ -100,13 +100,14 @@ def _find(report: Report) -> Call | None:
 
 
 def _update_unchanged(call: Call, report: Report) -> bool:
-    """Update a call, if its status is still the one that was found; else return False.
+    """Update a call, if no other report changed it since it was found; else return False.
 
     Like `_update_call`, for most reports: what the row then contains is known, and not read again.
     """
-    seen, outcome = Status(call.status), Status(report.outcome)
-    ahead = FORWARDS.index(outcome) - FORWARDS.index(seen)
-    if seen == Status.REJECTED or ahead < 0:
+    seen = {name: getattr(call, name) for name in ("status", "mcc_mnc", "price")}
+    outcome = Status(report.outcome)
+    ahead = FORWARDS.index(outcome) - FORWARDS.index(Status(call.status))
+    if call.status == Status.REJECTED or ahead < 0:
         return False
     changes = {name: getattr(report, name) for name in REPORTED}
     if not ahead:
@@ -117,7 +118,7 @@ def _update_unchanged(call: Call, report: Report) -> bool:
     changes["status"] = outcome
     for name, value in changes.items():
         setattr(call, name, value)
-    return bool(Call.objects.filter(pk=call.pk, status=seen).update(**changes))
+    return bool(Call.objects.filter(pk=call.pk, **seen).update(**changes))
 
 
 def _update_call(call: Call, report: Report) -> bool:

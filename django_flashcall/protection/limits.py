@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.db import router
 from django.db.models import Case, DateTimeField, F, Q, QuerySet, Subquery, Value, When
 
 from .. import phones
@@ -277,7 +278,7 @@ def _take_unchanged(phone: Phone, source: Source, now: datetime, usage: Usage) -
     """
     if phone.pk is None:
         return _insert(phone, now)
-    return _take(phone, source, now, seen=usage.called_at, is_unchanged=True)
+    return _take(phone, source, now, since=usage)
 
 
 def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | None:
@@ -287,21 +288,29 @@ def _take_cooldown(phone: Phone, source: Source, now: datetime) -> datetime | No
     before = phone.last_called_at
     if _take(phone, source, now):
         return before
-    kept = Phone.objects.filter(number=phone.number).first()
+    kept = Phone.objects.using(router.db_for_write(Phone)).filter(number=phone.number).first()
     if kept is None:  # deleted in the meantime: it becomes a new one
         vars(phone).update(vars(Phone(number=phone.number)))
-        _insert(phone, now)
-        return None
+        return _take_cooldown(phone, source, now)
     refusal = _number_refusal(kept, source, now)
     raise refusal(retry_after=retry_after(kept, source, now), scope=Scope.NUMBER)
 
 
-def _take(
-    phone: Phone, source: Source, now: datetime, *, is_unchanged: bool = False, **seen: Any
-) -> bool:
+def _take(phone: Phone, source: Source, now: datetime, *, since: Usage | None = None) -> bool:
+    """Set the time of the last call, if the number is free; return False if it is not.
+
+    Args:
+        phone: the phone, which is saved.
+        source: the source of the request.
+        now: time of the call.
+        since: only if the number was not called since this was read; None for any time.
+    """
     cooldown = timedelta(seconds=conf.COOLDOWN)
-    times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown, **seen}
-    options = bool(cooldown), source.is_known, is_unchanged
+    times: dict[str, datetime | None]
+    times = {"now": now, "cooled": now - cooldown, "ahead": now + cooldown}
+    if since is not None:
+        times["seen"] = since.called_at
+    options = bool(cooldown), source.is_known, since is not None
     if not _TAKE.execute(*options, pk=phone.pk, **times):
         return False
     phone.last_called_at = now
@@ -338,7 +347,7 @@ def _insert(phone: Phone, now: datetime) -> bool:
     phone.last_called_at = now
     if _INSERT.execute(phone):
         return True
-    row = Phone.objects.values_list("pk", "last_called_at")
+    row = Phone.objects.using(router.db_for_write(Phone)).values_list("pk", "last_called_at")
     phone.pk, phone.last_called_at = row.get(number=phone.number)
     return False
 

@@ -85,7 +85,7 @@ class Guess:
             return False
         try:
             return transact(write, router.db_for_write(Verification), durable=durable)
-        except VerificationNotFound:
+        except VerificationNotFound:  # rolled back: no attempt is spent
             return False
         except FlashcallError as error:
             assert self.verification is not None  # noqa: S101 - `_compare` has raised it
