@@ -64,7 +64,13 @@ BUGS = frozenset(
 """Errors that do not pass, although Django's class for them is `OperationalError`."""
 
 
-def transact(function: Callable[[], Result], using: str, *, durable: bool = False) -> Result:
+def transact(
+    function: Callable[[], Result],
+    using: str,
+    *,
+    durable: bool = False,
+    is_single: bool = False,
+) -> Result:
     """Run a function in a transaction, and again after a deadlock or a serialization failure.
 
     The function must change nothing but the database, or the same way every time. In a transaction
@@ -74,11 +80,15 @@ def transact(function: Callable[[], Result], using: str, *, durable: bool = Fals
         function: what to run.
         using: alias of the database.
         durable: as in `transaction.atomic`.
+        is_single: the function executes a single statement, which is a transaction by itself.
     """
-    tries = 1 if connections[using].in_atomic_block else TRIES
+    connection = connections[using]
+    tries = 1 if connection.in_atomic_block else TRIES
     while True:
         tries -= 1
         try:
+            if is_single and not connection.in_atomic_block and connection.get_autocommit():
+                return function()
             with transaction.atomic(using=using, durable=durable):
                 return function()
         except OperationalError as error:

@@ -21,7 +21,7 @@ from django.utils.translation import pgettext_lazy
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
-from .prepared import Parameter, Prepared, PreparedUpdate
+from .prepared import Parameter, Prepared, PreparedUpdate, Write
 
 __all__ = [
     "Attempt",
@@ -131,15 +131,15 @@ class Phone(models.Model):
             cooled = None  # the clock was set back since
         return max(filter(None, (cooled, self.locked_until(is_known=is_known))), default=None)
 
-    def mark_verified(self, now: datetime, *, is_known: bool = False) -> None:
-        """Store that it was verified, and clear its wrong codes and its lock.
+    def verified_write(self, now: datetime, *, is_known: bool = False) -> Write:
+        """Return the statement that stores that it was verified, and clears wrong codes and lock.
 
         Args:
             now: the time.
             is_known: clear those of its owner and known devices, not those of strangers: their lock
                 limits their guesses.
         """
-        _VERIFY_PHONE.execute(is_known, pk=self.pk, now=now)
+        return _VERIFY_PHONE.bind(is_known, pk=self.pk, now=now)
 
 
 class Verification(models.Model):
@@ -269,9 +269,9 @@ class Verification(models.Model):
         """Delete the code digests of all its calls, because the verification is finished."""
         self.calls.update(code_digest="")
 
-    def record_progress(self, progress: Call.Progress) -> None:
-        """Store on its calls that it was verified or completed, and delete their digests."""
-        _PROGRESS.execute(progress, verification=self.pk)
+    def progress_write(self, progress: Call.Progress) -> Write:
+        """Return the statement that stores progress on its calls, and deletes their digests."""
+        return _PROGRESS.bind(progress, verification=self.pk)
 
     @property
     def newest_call(self) -> Call:

@@ -14,12 +14,11 @@ raised as they are; the API and the pages answer 503.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
@@ -43,7 +42,7 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Call, Refusal, Verification
-from .prepared import PreparedInsert, is_parameter
+from .prepared import is_parameter
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -55,6 +54,7 @@ from .verification import breaker, calls, codes, dispatch, guesses, in_flight, t
 from .verification.accounts import Person, account_of, create_user
 from .verification.lookup import explain, find, has_verified_phone, phone_of
 from .verification.owners import remove_phone
+from .verification.storing import Stored, Storing
 from .verification.threads import asynchronous
 from .verification.tokens import confirm_call, log_in, read_token, redeem, sign_up
 
@@ -98,8 +98,6 @@ __all__ = [
     "sign_up",
     "start",
 ]
-
-Result = TypeVar("Result")
 
 
 class PlacedCall(NamedTuple):
@@ -209,24 +207,19 @@ def resend(
         limits.prepare(now)
     with in_flight.Slot() as slot:
 
-        def begin() -> tuple[Call, Secret, limits.Reservation] | None:
+        def begin() -> Stored | None:
             spent = guesses.pending(verification.pk, now).filter(calls_left__gt=0)
             if not spent.update(calls_left=F("calls_left") - 1, channel=channel):
                 return None
             verification.refresh_from_db(from_queryset=_with_phone())
             verification.stopped = found.stopped
-            reservation = limits.reserve(verification.phone, source, now, usage)
-            if passage is not None:
-                passage.take(now)
-            call, code = _queue(verification, source, reservation, plan, slot)
-            return call, code, reservation
+            return Storing(plan, source, now, slot, passage).next_call(verification, usage)
 
         with _count_errors(number, source, now):
-            begun = _commit(begin)
-        if begun is None:
+            stored = transact(begin, _database(), durable=True)
+        if stored is None:
             raise _state_error(verification, source, on_form=True)
-        call, code, reservation = begun
-        _place(call, code, reservation, plan)
+        _place(stored, plan)
     return verification
 
 
@@ -523,39 +516,31 @@ def _start(
             )
         limits.prepare(now)
     with in_flight.Slot() as slot:
-
-        def begin() -> tuple[Call, Secret, limits.Reservation]:
-            phone = copy(found.phone)  # a retry must not see what was rolled back
-            # Owners have limits of their own.
-            reservation = limits.reserve(phone, source, now, usage if is_current else None)
-            if passage is not None:
-                passage.take(now)
-            verification = Verification(
-                phone=phone,
-                purpose=purpose.name,
-                channel=channel,
-                code_length=len(plan.code or test_code or "") or purpose.code_length,
-                max_attempts=purpose.max_attempts,
-                attempts_left=purpose.max_attempts,
-                calls_left=purpose.max_calls - 1,
-                user=account,
-                # If the account is deleted, nobody can continue without this value.
-                session=session or (secrets.token_urlsafe(16) if account else ""),
-                is_known=source.is_known,
-                ip=None if address is None else str(address),
-                created_at=now,
-                expires_at=now + timedelta(seconds=purpose.code_ttl),
-            )
-            _INSERT.execute(verification)
-            verification.stopped = found.stopped
-            call, code = _queue(verification, source, reservation, plan, slot)
-            return call, code, reservation
-
+        verification = Verification(
+            phone=found.phone,
+            purpose=purpose.name,
+            channel=channel,
+            code_length=len(plan.code or test_code or "") or purpose.code_length,
+            max_attempts=purpose.max_attempts,
+            attempts_left=purpose.max_attempts,
+            calls_left=purpose.max_calls - 1,
+            user=account,
+            # If the account is deleted, nobody can continue without this value.
+            session=session or (secrets.token_urlsafe(16) if account else ""),
+            is_known=source.is_known,
+            ip=None if address is None else str(address),
+            created_at=now,
+            expires_at=now + timedelta(seconds=purpose.code_ttl),
+        )
+        verification.stopped = found.stopped
         with _count_errors(number, source, now):
-            call, code, reservation = _commit(begin)
-        signals.verification_started.send_robust(Verification, verification=call.verification)
-        code = _place(call, code, reservation, plan)
-    return call.verification.newest_call, code
+            storing = Storing(plan, source, now, slot, passage)
+            # Owners have limits of their own.
+            stored = storing.first_call(verification, usage if is_current else None)
+        verification = stored.call.verification
+        signals.verification_started.send_robust(Verification, verification=verification)
+        code = _place(stored, plan)
+    return verification.newest_call, code
 
 
 def _source(verification: Verification, ip: str | None) -> Source:
@@ -564,11 +549,6 @@ def _source(verification: Verification, ip: str | None) -> Source:
 
 def _database() -> str:
     return router.db_for_write(Verification)
-
-
-def _commit(function: Callable[[], Result]) -> Result:
-    """Run a function in a transaction of its own, which is committed when this returns."""
-    return transact(function, _database(), durable=True)
 
 
 def _purpose(name: str) -> Purpose:
@@ -626,9 +606,6 @@ def _with_phone() -> QuerySet[Verification]:
     return Verification.objects.using(_database()).select_related("phone")
 
 
-_INSERT = PreparedInsert(Verification)
-
-
 def _plan(number: str, channel: str, found: rules.Judgement, now: datetime) -> dispatch.Plan:
     if number in conf.TEST_NUMBERS:
         return dispatch.Plan([NOBODY], found)
@@ -658,28 +635,8 @@ def _fix_code(
     return plan._replace(aliases=able, code=Secret(code))
 
 
-def _queue(
-    verification: Verification,
-    source: Source,
-    reservation: limits.Reservation,
-    plan: dispatch.Plan,
-    slot: in_flight.Slot,
-) -> tuple[Call, Secret]:
-    """Create the row of the next call, and take what placing it needs."""
-    now, alias = reservation.at, plan.aliases[0]
-    call, code = dispatch.queue(verification, verification.channel, alias, source, now, plan.code)
-    if dispatch.needs_worker(call, plan):
-        dispatch.hand_over(call, reservation, plan)
-    elif not call.is_test:
-        slot.take()
-        breaker.take(plan.found.breakers.get(alias), now)
-    limits.count_call(call)
-    return call, code
-
-
-def _place(
-    call: Call, code: Secret, reservation: limits.Reservation, plan: dispatch.Plan
-) -> Secret:
+def _place(stored: Stored, plan: dispatch.Plan) -> Secret:
+    call, code, reservation = stored
     call.verification.newest_call = call
     refusals.watch_budget(reservation.spent, reservation.at)
     if not dispatch.needs_worker(call, plan):

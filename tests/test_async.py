@@ -275,7 +275,7 @@ def test_no_traceback_shows_the_code(outbox, configure, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError
 
-    monkeypatch.setattr(Phone, "mark_verified", fail)
+    monkeypatch.setattr(Phone, "verified_write", fail)
 
     async def view(given):
         await services.acheck(verification, given())

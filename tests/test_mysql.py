@@ -28,7 +28,7 @@ def assigned(queries, table):
 def test_waits_are_chosen_before_the_count_grows(outbox):
     phone = services.start("+79161234567").phone
     with CaptureQueriesContext(connection) as queries:
-        limits.count_failure(phone, timezone.now())
+        limits.failure_write(phone, timezone.now()).execute()
     assert assigned(queries, "django_flashcall_phone") == ["waits_until", "failures"]
 
 

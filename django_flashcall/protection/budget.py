@@ -20,7 +20,7 @@ from django.utils import timezone
 from .. import prepared
 from ..conf import Rate, conf
 from ..models import CallCount
-from ..prepared import PreparedUpdate, Record
+from ..prepared import PreparedUpdate, Record, Write
 
 SLICES = 24
 """Slices of a window."""
@@ -117,23 +117,36 @@ def count(verification: UUID, at: datetime, *, calls: int = 1) -> None:
         at: the time of the call.
         calls: 1, or -1 for a call that was not placed.
     """
-    rate = conf.CALLS_TOTAL
-    if rate is None:
+    write = count_write(verification, at, calls=calls)
+    if write is None or write.execute():
         return
-    key: dict[str, Any] = {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
-    if _ADD.execute(calls, **key):
-        return
+    key = _row(verification, at)
     try:
         with transaction.atomic(using=router.db_for_write(CallCount)):
             CallCount.objects.create(**key, calls=calls)
     except IntegrityError:  # another request created it first
-        _ADD.execute(calls, **key)
+        write.execute()
+
+
+def count_write(verification: UUID, at: datetime, *, calls: int = 1) -> Write | None:
+    """Return the statement of `count`, which writes nothing if the row does not exist.
+
+    Returns:
+        None without ``CALLS_TOTAL``.
+    """
+    return _ADD.bind(calls, **_row(verification, at)) if conf.CALLS_TOTAL else None
 
 
 _ADD = PreparedUpdate(
     CallCount,
     lambda calls, **key: (CallCount.objects.filter(**key), {"calls": F("calls") + calls}),
 )
+
+
+def _row(verification: UUID, at: datetime) -> dict[str, Any]:
+    rate = conf.CALLS_TOTAL
+    assert rate is not None  # noqa: S101 - for the type checker
+    return {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
 
 
 def _slice(rate: Rate, at: datetime) -> datetime:

@@ -23,7 +23,16 @@ from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import Prepared, PreparedInsert, PreparedUpdate, Record, Unknown, first_part, part
+from ..prepared import (
+    Prepared,
+    PreparedInsert,
+    PreparedUpdate,
+    Record,
+    Unknown,
+    Write,
+    first_part,
+    part,
+)
 from . import budget
 from .visitors import Source
 
@@ -106,9 +115,7 @@ def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = N
         Cooldown: the number was just called.
         TooManyCalls: the number is locked, or a limit is reached.
     """
-    if conf.COOLDOWN < SHORT_COOLDOWN or conf.DISPATCH == "task":
-        usage = None  # a call can be replaced by another one, which leaves the time as it is
-    if usage is not None and _take_unchanged(phone, source, now, usage):
+    if usage is not None and _is_lasting() and _take_unchanged(phone, source, now, usage):
         before = usage.called_at
     else:
         before = _take_cooldown(phone, source, now)
@@ -116,7 +123,35 @@ def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = N
     if scopes := _full_scopes(usage, source):
         phone.last_called_at = before
         raise TooManyCalls(retry_after=retry_after(phone, source, now), scope=scopes[0])
-    return Reservation(now, before, None if usage.spent is None else usage.spent + 1)
+    return _reserved(usage, before, now)
+
+
+def claim(
+    phone: Phone, source: Source, now: datetime, usage: Usage
+) -> tuple[Write, Reservation] | None:
+    """Return the statement that starts the cooldown of a number, if no limit is reached.
+
+    It writes nothing if the number was called since it was read, or is not free; `reserve` then
+    tells why.
+
+    Args:
+        phone, source, now, usage: see `reserve`.
+
+    Returns:
+        the statement and the result of `reserve`; None if only `reserve` can tell.
+    """
+    if not _is_lasting() or _full_scopes(usage, source):
+        return None
+    free_at = phone.free_at(is_known=source.is_known)
+    if free_at is not None and free_at > now:
+        return None
+    if phone.pk is None:
+        phone.last_called_at = now
+        write = _INSERT.bind(phone)
+    else:
+        write = _taking(phone, source, now, since=usage)
+        phone.last_called_at = now
+    return write, _reserved(usage, usage.called_at, now)
 
 
 def check(phone: Phone, source: Source, now: datetime, usage: Usage) -> None:
@@ -150,6 +185,15 @@ def count_call(call: Call) -> None:
     The other limits count the row itself.
     """
     budget.count(call.verification_id, call.created_at)
+
+
+def count_write(call: Call) -> Write | None:
+    """Return the statement of `count_call`, which writes nothing if that has to make a row.
+
+    Returns:
+        None if there is nothing to count.
+    """
+    return budget.count_write(call.verification_id, call.created_at)
 
 
 def give_back(call: Call, reservation: Reservation) -> None:
@@ -214,8 +258,8 @@ def check_failures(call: Call, source: Source, now: datetime) -> None:
         raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
 
 
-def count_failure(phone: Phone, now: datetime, *, is_known: bool = False) -> None:
-    """Count a wrong code for a number, and lock it from ``MAX_FAILURES`` in a row.
+def failure_write(phone: Phone, now: datetime, *, is_known: bool = False) -> Write:
+    """Return the statement that counts a wrong code, and locks the number from ``MAX_FAILURES``.
 
     The owner and devices that verified it have a count and a lock of their own (`is_known`).
 
@@ -223,7 +267,7 @@ def count_failure(phone: Phone, now: datetime, *, is_known: bool = False) -> Non
     (NIST SP 800-63B-4, section 3.2.2).
     """
     ends = {f"end{place}": now + wait for place, wait in enumerate(WAITS)}
-    _FAIL.execute(conf.MAX_FAILURES, is_known, pk=phone.pk, **ends)
+    return _FAIL.bind(conf.MAX_FAILURES, is_known, pk=phone.pk, **ends)
 
 
 def _fail(failures: int, is_known: bool, *, pk: Any, **ends: Any) -> tuple[Any, dict[str, Any]]:
@@ -246,6 +290,18 @@ _FAIL = PreparedUpdate(Phone, _fail)
 
 
 # Helpers.
+
+
+def _is_lasting() -> bool:
+    """Return True if calls to a number change its row, so that its usage is known from then on.
+
+    Otherwise, a call can be replaced by another one, which leaves the time as it is.
+    """
+    return conf.COOLDOWN >= SHORT_COOLDOWN and conf.DISPATCH != "task"
+
+
+def _reserved(usage: Usage, before: datetime | None, now: datetime) -> Reservation:
+    return Reservation(now, before, None if usage.spent is None else usage.spent + 1)
 
 
 def _full_scopes(usage: Usage, source: Source) -> list[Refusal.Scope]:
@@ -300,6 +356,18 @@ def _take(phone: Phone, source: Source, now: datetime, *, since: Usage | None = 
     """Set the time of the last call, if the number is free; return False if it is not.
 
     Args:
+        phone, source, now, since: see `_taking`.
+    """
+    if not _taking(phone, source, now, since=since).execute():
+        return False
+    phone.last_called_at = now
+    return True
+
+
+def _taking(phone: Phone, source: Source, now: datetime, *, since: Usage | None = None) -> Write:
+    """Return the statement that sets the time of the last call, if the number is free.
+
+    Args:
         phone: the phone, which is saved.
         source: the source of the request.
         now: time of the call.
@@ -311,10 +379,7 @@ def _take(phone: Phone, source: Source, now: datetime, *, since: Usage | None = 
     if since is not None:
         times["seen"] = since.called_at
     options = bool(cooldown), source.is_known, since is not None
-    if not _TAKE.execute(*options, pk=phone.pk, **times):
-        return False
-    phone.last_called_at = now
-    return True
+    return _TAKE.bind(*options, pk=phone.pk, **times)
 
 
 def _taken(

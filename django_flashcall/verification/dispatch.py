@@ -32,7 +32,7 @@ from ..exceptions import (
     VerificationNotFound,
 )
 from ..models import Call, QueuedCall, Verification
-from ..prepared import PreparedInsert
+from ..prepared import PreparedInsert, Write
 from ..protection import rules
 from ..protection.limits import Reservation
 from ..protection.visitors import Source
@@ -73,7 +73,21 @@ def queue(
     now: datetime,
     given: Secret | None = None,
 ) -> tuple[Call, Secret]:
-    """Create the row of the next call and return it with its code: the given one, or a new one.
+    """Create the row of the next call and return it with its code; see `make`."""
+    call, code = make(verification, channel, alias, source, now, given)
+    insert_write(call).execute()
+    return call, code
+
+
+def make(
+    verification: Verification,
+    channel: str,
+    alias: str,
+    source: Source,
+    now: datetime,
+    given: Secret | None = None,
+) -> tuple[Call, Secret]:
+    """Return the next call, not saved, with its code: the given one, or a new one.
 
     The code is empty if the provider chooses it: no code is valid before the response.
     """
@@ -103,8 +117,12 @@ def queue(
     else:
         code = codes.generate(verification.code_length)
     call.code_digest = codes.digest(code, verification.pk) if code else ""
-    _INSERT.execute(call)
     return call, code
+
+
+def insert_write(call: Call) -> Write:
+    """Return the statement that saves a new call."""
+    return _INSERT.bind(call)
 
 
 _INSERT = PreparedInsert(Call)

@@ -15,7 +15,7 @@ from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
-from ..prepared import PreparedInsert, PreparedUpdate, is_parameter
+from ..prepared import PreparedInsert, PreparedUpdate, execute_all, is_parameter
 from ..protection import limits, refusals, visitors
 from ..redaction import Secret
 from . import codes
@@ -116,22 +116,26 @@ class Guess:
             )
         self.right = codes.matches(self.code, verification.pk, call.code_digest)
         if self.right:
-            _VERIFY.execute(pk=verification.pk, now=now, ip=self.address)
             verification.state, verification.verified_at = Verification.State.VERIFIED, now
             verification.verified_ip = None if self.address is None else str(self.address)
-            phone.mark_verified(now, is_known=source.is_known)
             # Where tokens of this purpose are redeemed, the number has yet to do that.
             completed = not verification.is_purpose_redeemed
             progress = Call.Progress.COMPLETED if completed else Call.Progress.VERIFIED
-            verification.record_progress(progress)
+            execute_all(
+                _VERIFY.bind(pk=verification.pk, now=now, ip=self.address),
+                phone.verified_write(now, is_known=source.is_known),
+                verification.progress_write(progress),
+            )
             if has_failed:  # those who succeed after all do not count for their address
                 verification.attempts.update(counts=False)
         else:
             attempt = Attempt(verification=verification, created_at=now)
             attempt.ip = None if self.address is None else str(self.address)
             attempt.network, attempt.wide_network = source.network, source.wide_network
-            _INSERT_ATTEMPT.execute(attempt)
-            limits.count_failure(phone, now, is_known=source.is_known)
+            execute_all(
+                _INSERT_ATTEMPT.bind(attempt),
+                limits.failure_write(phone, now, is_known=source.is_known),
+            )
             if not verification.is_pending:
                 verification.erase_codes()
 

@@ -150,8 +150,8 @@ def confirm_call(
             raise VerificationNotFound  # another request was faster
         found.state, found.verified_at = state, now
         found.redeemed_at = now
-        found.record_progress(Call.Progress.COMPLETED)
-        found.phone.mark_verified(now, is_known=found.is_known)
+        found.progress_write(Call.Progress.COMPLETED).execute()
+        found.phone.verified_write(now, is_known=found.is_known).execute()
         transaction.on_commit(
             lambda: signals.phone_verified.send_robust(Verification, verification=found),
             using=database,
@@ -250,7 +250,7 @@ def _claim(verification: Verification) -> None:
     if not row.update(state=Verification.State.REDEEMED, redeemed_at=now):
         raise InvalidToken
     verification.state, verification.redeemed_at = Verification.State.REDEEMED, now
-    verification.record_progress(Call.Progress.COMPLETED)
+    verification.progress_write(Call.Progress.COMPLETED).execute()
 
 
 def _give_to(account: Account | None, verification: Verification) -> Phone:

@@ -1,0 +1,76 @@
+"""Parts of prepared queries: hidden values, and rows of several tables with the same columns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.models import CharField, F, Field, Func, QuerySet, Value
+from django.db.models.expressions import RawSQL
+
+
+class Unknown(Func):
+    """A value that the database does not know when it plans the query.
+
+    A planner that knows how frequent a value is expects to find its rows soon in the index of
+    times, and may read rows of months to find none. With this, it uses the index of the column.
+    """
+
+    template = "(SELECT %(expressions)s)"
+    arity = 1
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(Value(value, output_field=CharField()))
+
+
+class Record(NamedTuple):
+    """A row of a query that reads several tables. What the columns mean depends on the table.
+
+    Columns that a table does not have are None.
+    """
+
+    of: str
+    """Where it comes from."""
+    text: str
+    more: str
+    extra: str
+    number: int
+    level: int
+    at: datetime
+    second: datetime | None
+    third: datetime | None
+    fourth: datetime | None
+    fifth: datetime | None
+
+
+NOTHING = Value(None, output_field=Field())
+"""What a column is that a table does not have."""
+
+
+def part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
+    """Return a queryset whose rows are each a `Record`.
+
+    The text of the query is kept short, with few parameters: the driver then caches it.
+
+    Args:
+        of: where they come from; a constant.
+        rows: the queryset.
+        at: a field with a time.
+        columns: column of the record → the expression or the name of the field.
+    """
+    given = {"of": RawSQL(f"'{of}'", ()), "at": F(at), **columns}  # noqa: S611 - a constant
+    names = "abcdefghijk"  # not those of fields; what counts is their order
+    found = {
+        name: F(value) if isinstance(value := given.get(column, NOTHING), str) else value
+        for name, column in zip(names, Record._fields, strict=True)
+    }
+    selected: QuerySet[Any, Any] = rows.annotate(**found).values_list(*found)
+    return selected
+
+
+def first_part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
+    """Return `part` without NULL: PostgreSQL wants to know the types of all columns."""
+    times = dict.fromkeys(("second", "third", "fourth", "fifth"), at)
+    numbers = dict.fromkeys(("number", "level"), Value(0))
+    texts = dict.fromkeys(("text", "more", "extra"), Value(""))
+    return part(of, rows, at, **{**times, **numbers, **texts, **columns})
