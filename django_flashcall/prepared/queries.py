@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -88,8 +89,12 @@ class Statement:
         texts = []
         for compiler in compilers:
             text, parameters = compiler.as_sql()
-            texts.append(text)
-            self._parameters += [(names.get(_key(value), ""), value) for value in parameters]
+            named = [(names.get(_key(value), ""), value) for value in parameters]
+            shown = ["%s" if name else _constant(value) for name, value in named]
+            texts.append(_fill(text, shown))
+            self._parameters += [
+                each for each, mark in zip(named, shown, strict=True) if mark == "%s"
+            ]
         # A column can be NULL in some parts: any other part knows how to convert its values.
         selected = [[column for column, *_ in compiler.select or ()] for compiler in compilers]
         converted: dict[int, Any] = {}
@@ -125,6 +130,24 @@ class Statement:
                     for row in rows
                 ]
         return list(rows)
+
+
+def _constant(value: Any) -> str:
+    """Return the text of a value that is the same each time; ``%s`` if it must be a parameter.
+
+    Drivers convert each parameter anew, in Python.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, str) and re.fullmatch(r"\w*", value, re.ASCII):
+        return f"'{value}'"
+    return "%s"
+
+
+def _fill(text: str, shown: list[str]) -> str:
+    """Return a text with something else in place of each ``%s``."""
+    pieces = text.split("%s")
+    return "".join(map("".join, zip(pieces, [*shown, ""], strict=True)))
 
 
 def _shorten(query: Query) -> Query:
