@@ -1,4 +1,8 @@
-"""The database of the suite: ``TEST_DATABASE`` is ``sqlite`` (default), ``postgres``, ``mysql``."""
+"""The database of the suite, by ``TEST_DATABASE``.
+
+It is ``sqlite`` (default), ``postgres``, ``postgres-prepared`` (with statements that PostgreSQL
+plans once for each connection) or ``mysql``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+PREPARED = {"server_side_binding": True, "prepare_threshold": 3}
+"""The options of PostgreSQL that the documentation recommends for large sites."""
+
 
 def chosen() -> dict[str, Any]:
     """Return the settings of the database; PostgreSQL is started if ``PGHOST`` names none."""
@@ -22,11 +29,13 @@ def chosen() -> dict[str, Any]:
             return _sqlite()
         case "postgres":
             return _postgres()
+        case "postgres-prepared":
+            return {**_postgres(), "OPTIONS": PREPARED}
         case "mysql":
             return _mysql()
         case other:
             raise ImproperlyConfigured(
-                f"TEST_DATABASE={other!r} is none of sqlite, postgres and mysql."
+                f"TEST_DATABASE={other!r}: sqlite, postgres, postgres-prepared and mysql are known."
             )
 
 

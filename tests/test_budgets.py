@@ -43,9 +43,13 @@ def calls_counted_before():
         budget.make_rows(at)
 
 
+AT_ONCE = connection.vendor == "postgresql"
+"""Whether several writes are a single statement."""
+
+
 def test_start(outbox, statements):
     for _new_then_known in range(2):
-        assert len(statements(services.start, NUMBER, ip=IP)) == 7
+        assert len(statements(services.start, NUMBER, ip=IP)) == (4 if AT_ONCE else 7)
         Phone.objects.update(last_called_at=None)
 
 
@@ -63,29 +67,35 @@ def test_resend(outbox, statements):
 
 def test_right_code(outbox, statements):
     verification = services.start(NUMBER)
-    assert len(statements(services.check, verification, outbox[0].code, ip=IP)) == 5
+    assert len(statements(services.check, verification, outbox[0].code, ip=IP)) == (
+        3 if AT_ONCE else 5
+    )
 
 
 def test_wrong_code(outbox, statements):
     verification = services.start(NUMBER)
+    budget = 3 if AT_ONCE else 4
     for _ in range(2):
-        assert len(statements(services.check, verification, wrong(outbox[0].code), ip=IP)) == 4
+        found = statements(services.check, verification, wrong(outbox[0].code), ip=IP)
+        assert len(found) == budget
     # The last one erases the codes.
-    assert len(statements(services.check, verification, wrong(outbox[0].code), ip=IP)) == 5
+    assert len(statements(services.check, verification, wrong(outbox[0].code), ip=IP)) == budget + 1
 
 
 def test_codes_over_the_api(api, outbox, statements):
     path = f"/api/verifications/{services.start(NUMBER).pk}/check/"
-    assert len(statements(api.post, path, {"code": wrong(outbox[0].code)}, format="json")) == 4
+    found = statements(api.post, path, {"code": wrong(outbox[0].code)}, format="json")
+    assert len(found) == (3 if AT_ONCE else 4)
     # One more, because there was a wrong code.
-    assert len(statements(api.post, path, {"code": outbox[0].code}, format="json")) == 6
+    found = statements(api.post, path, {"code": outbox[0].code}, format="json")
+    assert len(found) == (4 if AT_ONCE else 6)
 
 
 def test_report(outbox, statements):
     call = services.start(NUMBER).newest_call
     for outcome in ("sent", "delivered"):
         report = Report(backend="default", outcome=outcome, reference=call.reference.hex)
-        assert len(statements(services.record_report, report)) == 3
+        assert len(statements(services.record_report, report)) == (2 if AT_ONCE else 3)
 
 
 def test_status(api, outbox, statements):

@@ -15,7 +15,7 @@ from .. import signals
 from ..backends import Report
 from ..database_errors import transact
 from ..models import Call, DeliveryReport
-from ..prepared import PreparedInsert
+from ..prepared import PreparedInsert, PreparedUpdate, execute_all
 from ..protection import limits
 
 logger = logging.getLogger("django_flashcall")
@@ -56,31 +56,39 @@ def record_report(report: Report) -> Call | None:
             extra={"backend": report.backend, "outcome": report.outcome},
         )
         return None
-    return transact(partial(_store, call, report), router.db_for_write(Call))
+    stored = _store_at_once(call, report)
+    return stored or transact(partial(_store, call, report), router.db_for_write(Call))
 
 
 def _store(found: Call, report: Report) -> Call | None:
     """Update a call and create the row of a report, in the caller's transaction."""
     call = copy(found)  # a retry must not see what was rolled back
-    was_placed = False
-    if not _update_unchanged(call, report):
-        rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
-        can_be = found.status in (Status.REJECTED, Status.QUEUED, Status.UNKNOWN)
-        was_placed = can_be and bool(rejected.update(status=Status.UNKNOWN))
-        if not _update_call(call, report):
-            return None  # erased or pruned in the meantime
-        call.refresh_from_db(fields=["status", *REPORTED])
-    row = DeliveryReport(call=call, outcome=report.outcome)
-    for name in (*REPORTED, "submitted_at", "done_at"):
-        setattr(row, name, getattr(report, name))
+    rejected = Call.objects.filter(pk=call.pk, status=Status.REJECTED)
+    can_be = found.status in (Status.REJECTED, Status.QUEUED, Status.UNKNOWN)
+    was_placed = can_be and bool(rejected.update(status=Status.UNKNOWN))
+    if not _update_call(call, report):
+        return None  # erased or pruned in the meantime
+    call.refresh_from_db(fields=["status", *REPORTED])
+    row = _row(call, report)
     if _INSERT.execute(row):  # else, this outcome is already stored
-        transaction.on_commit(
-            partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
-            using=router.db_for_write(Call),
-        )
+        _announce(call, row)
     if was_placed:
         limits.count_call(call)
     return call
+
+
+def _row(call: Call, report: Report) -> DeliveryReport:
+    row = DeliveryReport(call=call, outcome=report.outcome)
+    for name in (*REPORTED, "submitted_at", "done_at"):
+        setattr(row, name, getattr(report, name))
+    return row
+
+
+def _announce(call: Call, row: DeliveryReport) -> None:
+    transaction.on_commit(
+        partial(signals.delivery_reported.send_robust, Call, call=call, report=row),
+        using=router.db_for_write(Call),
+    )
 
 
 _INSERT = PreparedInsert(DeliveryReport, ignore_conflicts=True)
@@ -99,16 +107,16 @@ def _find(report: Report) -> Call | None:
     return call
 
 
-def _update_unchanged(call: Call, report: Report) -> bool:
-    """Update a call, if no other report changed it since it was found; else return False.
+def _store_at_once(found: Call, report: Report) -> Call | None:
+    """Do what `_store` does, if no other report changed the call since it was found; else nothing.
 
-    Like `_update_call`, for most reports: what the row then contains is known, and not read again.
+    For most reports: what the row then contains is known, and not read again.
     """
-    seen = {name: getattr(call, name) for name in ("status", "mcc_mnc", "price")}
+    call = copy(found)
     outcome = Status(report.outcome)
     ahead = FORWARDS.index(outcome) - FORWARDS.index(Status(call.status))
     if call.status == Status.REJECTED or ahead < 0:
-        return False
+        return None
     changes = {name: getattr(report, name) for name in REPORTED}
     if not ahead:
         del changes["error_code"], changes["provider_code"]
@@ -116,9 +124,29 @@ def _update_unchanged(call: Call, report: Report) -> bool:
         if changes[name] in ("", None):  # an earlier report may have said it
             del changes[name]
     changes["status"] = outcome
+    seen = {f"seen_{name}": getattr(call, name) for name in SEEN}
     for name, value in changes.items():
         setattr(call, name, value)
-    return bool(Call.objects.filter(pk=call.pk, **seen).update(**changes))
+    row = _row(call, report)
+    update = _UPDATE.bind(pk=call.pk, **seen, **changes)
+    written = execute_all(update, _INSERT.bind(row))
+    if not written:
+        return None
+    if written[-1]:
+        _announce(call, row)
+    return call
+
+
+SEEN = ("status", "mcc_mnc", "price")
+"""What of a call decides about a report."""
+
+
+def _changes(*, pk: Any, **values: Any) -> tuple[Any, dict[str, Any]]:
+    seen = {name: values.pop(f"seen_{name}") for name in SEEN}
+    return Call.objects.filter(pk=pk, **seen), values
+
+
+_UPDATE = PreparedUpdate(Call, _changes)
 
 
 def _update_call(call: Call, report: Report) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
-Parameter = str | int | datetime | UUID | IPv4Address | IPv6Address | None
+Parameter = str | int | Decimal | datetime | UUID | IPv4Address | IPv6Address | None
 
 
 class Prepared:
@@ -172,6 +173,8 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
         return connection.ops.adapt_datetimefield_value(value)
     if isinstance(value, UUID) and not connection.features.has_native_uuid_field:
         return value.hex
+    if isinstance(value, Decimal):
+        return connection.ops.adapt_decimalfield_value(value)
     if isinstance(value, (IPv4Address, IPv6Address)):
         return connection.ops.adapt_ipaddressfield_value(str(value))
     return value
@@ -179,7 +182,8 @@ def _adapt(value: Any, connection: BaseDatabaseWrapper) -> Any:
 
 def _key(value: Any) -> tuple[bool, bool, str]:
     """Return what a parameter is found by: drivers have types of their own, not all comparable."""
-    return isinstance(value, int), isinstance(value, str), str(value)
+    text = f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+    return isinstance(value, int), isinstance(value, str), text
 
 
 def is_parameter(value: Any) -> bool:
@@ -202,6 +206,8 @@ def _mark(place: int, value: Any) -> Any:
         case datetime():
             moment = datetime(9000 + place, 1, 1, tzinfo=UTC)
             return moment if timezone.is_aware(value) else timezone.make_naive(moment, UTC)
+        case Decimal():
+            return Decimal(32_000 + place)
         case UUID():
             return UUID(int=2**100 + place)
         case IPv4Address() | IPv6Address():

@@ -28,6 +28,9 @@ number from a further network weighs 1: only such calls are dear to make."""
 PER_NETWORK = 2
 """Numbers completed from the same network on a day that count for their range."""
 
+RIPE = PATIENCE.total_seconds()
+DAY = timedelta(days=1).total_seconds()
+
 USUAL_SHARE = 0.5
 """The usual share of uncompleted calls where the past says nothing else."""
 
@@ -114,17 +117,19 @@ def weigh(
         settled: calls of the last minutes count as uncompleted until they are completed, and
             repeated ones count fully: they have passed although something spoke against them.
     """
-    by_day: dict[tuple[int, int], list[Observed]] = defaultdict(list)
+    by_day: dict[tuple[int, int], list[tuple[float, float, Observed]]] = defaultdict(list)
+    half = half_life.total_seconds()  # numbers of seconds: a busy range has many calls
     for call in calls:
-        by_day[call.number, (now - call.at) // timedelta(days=1)].append(call)
+        seconds = (now - call.at).total_seconds()
+        age = seconds if seconds > 0 else 0.0  # another request can be a moment ahead
+        by_day[call.number, int(seconds // DAY)].append((0.5 ** (age / half), age, call))
     numbers: dict[int, list[float]] = defaultdict(list)
     networks: dict[str, list[float]] = defaultdict(list)
     excess: Counter[int] = Counter()
     from_network: Counter[tuple[str, int]] = Counter()
     honest = extra = 0.0
     for (number, day), found in by_day.items():
-        fades = [_fade(now - call.at, half_life) for call in found]
-        done = [(fade, call) for fade, call in zip(fades, found, strict=True) if call.completed]
+        done = [(fade, call) for fade, _, call in found if call.completed]
         if done:
             fade, call = max(done)
             from_network[call.network, day] += 1
@@ -136,9 +141,8 @@ def weigh(
                 excess[number] += more
                 extra += more * fade
             continue
-        for fade, call in zip(fades, found, strict=True):
-            age = max(timedelta(), now - call.at)  # another request can be a moment ahead
-            weight = fade * (1 if settled else min(1.0, age / PATIENCE))
+        for fade, age, call in found:
+            weight = fade if settled or age >= RIPE else fade * age / RIPE
             numbers[number].append(weight)
             networks[call.network].append(weight)
     repeated = 1 if settled else REPEATED
@@ -156,10 +160,6 @@ def usual_share(past: Evidence) -> float:
     calls = past.unverified + past.honest
     share = (past.unverified + 20 * USUAL_SHARE) / (calls + 20)
     return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
-
-
-def _fade(age: timedelta, half_life: timedelta) -> float:
-    return float(0.5 ** (max(age, timedelta()) / half_life))
 
 
 def _dear(groups: dict[int, list[float]] | dict[str, list[float]], repeated: float) -> float:
