@@ -21,7 +21,8 @@ from django.utils.translation import pgettext_lazy
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
-from .prepared import Parameter, Prepared, PreparedUpdate, Write
+from .prepared.queries import Parameter, Prepared
+from .prepared.writes import PreparedUpdate, Write
 
 __all__ = [
     "Attempt",

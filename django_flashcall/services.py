@@ -42,7 +42,7 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Call, Refusal, Verification
-from .prepared import is_parameter
+from .prepared.queries import is_parameter
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge

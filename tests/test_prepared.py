@@ -5,14 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import Value
+from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_flashcall import services
-from django_flashcall.models import Call, CircuitBreaker, Phone
-from django_flashcall.prepared import Prepared, PreparedUpdate
+from django_flashcall.models import Call, CircuitBreaker, Phone, Verification
+from django_flashcall.prepared.queries import Prepared
+from django_flashcall.prepared.writes import PreparedInsert, PreparedUpdate, execute_all
 from django_flashcall.protection import facts, rules, visitors
 
 NUMBERS = [f"+7916123000{n}" for n in range(4)]
@@ -162,3 +164,104 @@ def test_times_are_those_of_the_orm_in_every_part(db, configure, total):
             assert (phone.waits_until, phone.known_waits_until) == ends
             assert (phone.last_called_at, breaker.opened_at) == (now, now)
             assert breaker.next_try_at == ends[0]
+
+
+INSERT_PHONE = PreparedInsert(Phone, ignore_conflicts=True)
+INSERT_VERIFICATION = PreparedInsert(Verification)
+RENAME = PreparedUpdate(
+    Call, lambda *, pk, message: (Call.objects.filter(pk=pk), {"provider_message": message})
+)
+
+
+def new_rows(number):
+    """Return a phone and a verification that refers to it, not saved."""
+    now = timezone.now()
+    phone = Phone(number=number, created_at=now)
+    verification = Verification(
+        phone=phone,
+        purpose="signup",
+        channel="flash_call",
+        code_length=4,
+        max_attempts=3,
+        attempts_left=3,
+        calls_left=2,
+        created_at=now,
+        expires_at=now + timedelta(minutes=5),
+    )
+    return phone, verification
+
+
+@pytest.mark.parametrize("listened", [False, True])
+def test_several_writes(calls, listened, request):
+    """With listeners to the signals of a model, they are executed one after the other."""
+    heard = []
+    if listened:
+
+        def hear(instance, created, **kwargs):
+            heard.append((instance.pk, created))
+
+        post_save.connect(hear, Verification)
+        request.addfinalizer(lambda: post_save.disconnect(hear, Verification))
+    phone, verification = new_rows("+79990000000")
+    with CaptureQueriesContext(connection) as captured:
+        done = execute_all(
+            INSERT_PHONE.bind(phone),
+            INSERT_VERIFICATION.bind(verification),
+            RENAME.bind(pk=calls[0].pk, message="100% 'done'"),
+            RENAME.bind(pk=calls[-1].pk + 1, message="nobody"),
+        )
+    assert done == [True, True, True, False]
+    assert heard == ([(verification.pk, True)] if listened else [])
+    is_one = connection.vendor == "postgresql" and not listened
+    assert len(captured) == (1 if is_one else 4)
+    assert phone.pk is not None
+    assert verification.phone_id == phone.pk
+    assert not verification._state.adding
+    saved = Verification.objects.get(phone=phone)
+    for field in Verification._meta.concrete_fields:
+        assert getattr(saved, field.attname) == getattr(verification, field.attname), field
+    assert saved.phone.created_at == phone.created_at
+    calls[0].refresh_from_db()
+    assert calls[0].provider_message == "100% 'done'"
+
+
+def test_nothing_is_written_if_the_first_writes_nothing(calls):
+    phone, verification = new_rows(NUMBERS[0])  # it exists
+    rename = RENAME.bind(pk=calls[0].pk, message="changed")
+    first = INSERT_PHONE.bind(phone)
+    assert execute_all(first, INSERT_VERIFICATION.bind(verification), rename) == []
+    assert phone.pk is None
+    assert verification._state.adding
+    nobody = RENAME.bind(pk=calls[-1].pk + 1, message="nobody")
+    assert execute_all(nobody, rename) == []
+    assert Verification.objects.count() == len(calls)
+    assert not Call.objects.exclude(provider_message="").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("listened", [False, True])
+def test_all_or_none_of_the_writes_is_stored(listened, request):
+    if listened:
+
+        def hear(**kwargs):
+            pass
+
+        post_save.connect(hear, Phone)
+        request.addfinalizer(lambda: post_save.disconnect(hear, Phone))
+    phone, verification = new_rows("+79990000000")
+    verification.purpose = None  # refused by the database
+    with pytest.raises(IntegrityError):
+        execute_all(INSERT_PHONE.bind(phone), INSERT_VERIFICATION.bind(verification), durable=True)
+    assert not Phone.objects.exists()
+    assert connection.get_autocommit()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_durable_writes_are_refused_in_a_transaction():
+    phone, _ = new_rows("+79990000000")
+    with transaction.atomic(), pytest.raises(RuntimeError):
+        execute_all(INSERT_PHONE.bind(phone), durable=True)
+    assert not Phone.objects.exists()
+    with transaction.atomic():
+        assert execute_all(INSERT_PHONE.bind(phone)) == [True]
+    assert Phone.objects.exists()

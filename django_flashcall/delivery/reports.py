@@ -15,7 +15,7 @@ from .. import signals
 from ..backends import Report
 from ..database_errors import transact
 from ..models import Call, DeliveryReport
-from ..prepared import PreparedInsert, PreparedUpdate, execute_all
+from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
 from ..protection import limits
 
 logger = logging.getLogger("django_flashcall")

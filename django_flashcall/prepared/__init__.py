@@ -5,22 +5,3 @@ is written with the ORM as usual, is compiled on its first use, and then only ge
 query can read the rows of several tables, as the same columns (`part`). Several writes can be one
 statement (`execute_all`).
 """
-
-from .queries import Parameter, Prepared, is_parameter
-from .records import NOTHING, Record, Unknown, first_part, part
-from .writes import PreparedInsert, PreparedUpdate, Write, execute_all
-
-__all__ = [
-    "NOTHING",
-    "Parameter",
-    "Prepared",
-    "PreparedInsert",
-    "PreparedUpdate",
-    "Record",
-    "Unknown",
-    "Write",
-    "execute_all",
-    "first_part",
-    "is_parameter",
-    "part",
-]

@@ -284,7 +284,8 @@ class _Insert:
                     continue
                 value = other.pk
             text = _constant(value)
-            shown.append(text)
+            # The database refuses NULL; MySQL can fill in a column that is left out.
+            shown.append("NULL" if text is None and not field.null else text)
             if text == "%s":
                 values.append(field.get_db_prep_save(value, connection))
         return tuple(shown), values

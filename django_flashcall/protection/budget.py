@@ -17,10 +17,10 @@ from django.db.models import F, Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from .. import prepared
 from ..conf import Rate, conf
 from ..models import CallCount
-from ..prepared import PreparedUpdate, Record, Write
+from ..prepared.records import Record, first_part
+from ..prepared.writes import PreparedUpdate, Write
 
 SLICES = 24
 """Slices of a window."""
@@ -45,7 +45,7 @@ def part(since: Any) -> QuerySet[Any, Any]:
     """
     counts = CallCount.objects.filter(begins_at__gt=since).order_by().annotate(_one=Value(1))
     sums = counts.values("_one").annotate(_newest=Max("begins_at"))
-    return prepared.first_part("spent", sums, "_newest", number=Coalesce(Sum("calls"), 0))
+    return first_part("spent", sums, "_newest", number=Coalesce(Sum("calls"), 0))
 
 
 def read(records: Iterable[Record]) -> int:

@@ -10,7 +10,8 @@ from django.db.models import QuerySet, Subquery
 from .. import phones
 from ..conf import conf
 from ..models import Call, Phone
-from ..prepared import Prepared, Record
+from ..prepared.queries import Prepared
+from ..prepared.records import Record
 from . import budget, limits, rules
 from .visitors import Source
 

@@ -31,7 +31,8 @@ from .. import phones, signals
 from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
-from ..prepared import Parameter, Prepared, Record, Unknown, first_part, part
+from ..prepared.queries import Parameter, Prepared
+from ..prepared.records import Record, Unknown, first_part, part
 from . import budget, evidence
 from .evidence import Evidence, Observed, Strictness, Trickle
 from .visitors import Source

@@ -23,16 +23,9 @@ from .. import phones
 from ..conf import Rate, conf
 from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
 from ..models import Attempt, Call, Phone, Refusal
-from ..prepared import (
-    Prepared,
-    PreparedInsert,
-    PreparedUpdate,
-    Record,
-    Unknown,
-    Write,
-    first_part,
-    part,
-)
+from ..prepared.queries import Prepared
+from ..prepared.records import Record, Unknown, first_part, part
+from ..prepared.writes import PreparedInsert, PreparedUpdate, Write
 from . import budget
 from .visitors import Source
 

@@ -12,7 +12,8 @@ from django.db.models import Case, Q, QuerySet, Value, When
 from .. import phones
 from ..exceptions import PhoneNotAllowed
 from ..models import CircuitBreaker, Phone, Refusal, Rule
-from ..prepared import NOTHING, Parameter, Prepared, Record, first_part, part
+from ..prepared.queries import Parameter, Prepared
+from ..prepared.records import NOTHING, Record, first_part, part
 
 
 @dataclass(frozen=True, slots=True)

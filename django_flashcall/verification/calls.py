@@ -36,7 +36,7 @@ from ..exceptions import (
     UnknownOutcome,
 )
 from ..models import Call, CircuitBreaker, Verification
-from ..prepared import PreparedUpdate
+from ..prepared.writes import PreparedUpdate
 from ..protection import limits
 from ..protection.limits import Reservation
 from ..protection.visitors import Source

@@ -32,7 +32,7 @@ from ..exceptions import (
     VerificationNotFound,
 )
 from ..models import Call, QueuedCall, Verification
-from ..prepared import PreparedInsert, Write
+from ..prepared.writes import PreparedInsert, Write
 from ..protection import rules
 from ..protection.limits import Reservation
 from ..protection.visitors import Source

@@ -15,7 +15,8 @@ from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
-from ..prepared import PreparedInsert, PreparedUpdate, execute_all, is_parameter
+from ..prepared.queries import is_parameter
+from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
 from ..protection import limits, refusals, visitors
 from ..redaction import Secret
 from . import codes

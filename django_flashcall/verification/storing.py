@@ -10,8 +10,8 @@ from typing import NamedTuple
 from django.db import router
 
 from ..database_errors import transact
-from ..models import Call, Verification
-from ..prepared import PreparedInsert, execute_all
+from ..models import Call, Phone, Verification
+from ..prepared.writes import PreparedInsert, execute_all
 from ..protection import limits
 from ..protection.fraud_guard import Passage
 from ..protection.limits import Reservation, Usage
@@ -56,13 +56,14 @@ class Storing:
         Raises:
             Cooldown, TooManyCalls, ProviderUnavailable: nothing is stored.
         """
-        stored = None if usage is None else self._at_once(self._fresh(verification), usage)
+        stored = None if usage is None else self._at_once(verification, usage)
         if stored is not None:
             return stored
 
         def begin() -> Stored:
-            fresh = self._fresh(verification)  # a retry must not see what was rolled back
-            reservation = self._reserve(fresh, usage)
+            phone = copy(verification.phone)  # a retry must not see what was rolled back
+            reservation = self._reserve(phone, usage)
+            fresh = _with(verification, phone)
             _INSERT.execute(fresh)
             return self._call(fresh, reservation)
 
@@ -78,7 +79,7 @@ class Storing:
         Raises:
             Cooldown, TooManyCalls, ProviderUnavailable: the transaction must be rolled back.
         """
-        return self._call(verification, self._reserve(verification, usage))
+        return self._call(verification, self._reserve(verification.phone, usage))
 
     def _at_once(self, verification: Verification, usage: Usage) -> Stored | None:
         """Store a verification with its first call, if nothing but its number has to be asked.
@@ -90,10 +91,12 @@ class Storing:
         alias = plan.aliases[0]
         if self.passage is not None or breaker.is_paused(plan.found.breakers.get(alias)):
             return None
-        claim = limits.claim(verification.phone, self.source, now, usage)
+        phone = copy(verification.phone)
+        claim = limits.claim(phone, self.source, now, usage)
         if claim is None:
             return None
         write, reservation = claim
+        verification = _with(verification, phone)
         call, code = self._made(verification)
         if not call.is_test:
             self.slot.take()
@@ -106,8 +109,8 @@ class Storing:
             limits.count_call(call)
         return Stored(call, code, reservation)
 
-    def _reserve(self, verification: Verification, usage: Usage | None) -> Reservation:
-        reservation = limits.reserve(verification.phone, self.source, self.now, usage)
+    def _reserve(self, phone: Phone, usage: Usage | None) -> Reservation:
+        reservation = limits.reserve(phone, self.source, self.now, usage)
         if self.passage is not None:
             self.passage.take(self.now)
         return reservation
@@ -129,11 +132,12 @@ class Storing:
         channel, alias = verification.channel, plan.aliases[0]
         return dispatch.make(verification, channel, alias, self.source, self.now, plan.code)
 
-    def _fresh(self, verification: Verification) -> Verification:
-        """Return an unsaved copy, with a copy of the phone as it was read."""
-        fresh = copy(verification)
-        fresh.phone = copy(verification.phone)
-        return fresh
+
+def _with(verification: Verification, phone: Phone) -> Verification:
+    """Return an unsaved copy of a verification, for this instance of its phone."""
+    fresh = copy(verification)
+    fresh.phone = phone
+    return fresh
 
 
 _INSERT = PreparedInsert(Verification)
