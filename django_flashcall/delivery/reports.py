@@ -117,7 +117,8 @@ def _store_at_once(found: Call, report: Report) -> Call | None:
     ahead = FORWARDS.index(outcome) - FORWARDS.index(Status(call.status))
     if call.status == Status.REJECTED or ahead < 0:
         return None
-    changes = {name: getattr(report, name) for name in REPORTED}
+    # A backend of a site may give a price as text.
+    changes = {name: _field(name).to_python(getattr(report, name)) for name in REPORTED}
     if not ahead:
         del changes["error_code"], changes["provider_code"]
     for name in ("mcc_mnc", "price"):

@@ -99,15 +99,24 @@ def measure(form: Form) -> dict[str, Any]:
     sizes = results["sizes"]
     for size in form.sizes:
         found = sizes[str(size)] = {}
-        of_size = operations.measured(size)
+        slow = operations.too_slow(size)
+        in_server = [each for each in operations.OPERATIONS if each not in slow]
         step(f"{size:,} calls: store them", seed.seed, size)
         found["bytes"] = step("sizes of the tables", upkeep.sizes)
         found["in_process"] = step(
-            "in process", in_process.measure, of_size, form.rounds, form.batch
+            "in process",
+            in_process.measure,
+            operations.OPERATIONS,
+            form.rounds,
+            form.batch,
+            slow,
         )
         if form.every_size_in_server or size == form.sizes[-1]:
-            found["server"] = step(
-                "gunicorn", server.measure, of_size, form.connections, form.seconds, form.repeats
+            times = form.seconds, form.repeats
+            found["server"] = step("gunicorn", server.measure, in_server, form.connections, *times)
+            some = [each for each in in_server if each.name in operations.DEFAULTS_OF]
+            found["defaults"] = step(
+                "gunicorn, Django's defaults", server.measure, some, (8,), *times, False
             )
     results["prune"] = step("prune", upkeep.prune, form.pruned)
     results["provider"] = step("provider", provider.measure, form.rounds, form.batch)

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from .operations import Operation, Request, complete_busy_calls
 
 WARM_UP = 5
+SLOW_ROUNDS = 5
 DATA = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "(")
 """How data statements begin, unlike BEGIN, SAVEPOINT and the like."""
 
@@ -21,9 +22,10 @@ DATA = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "(")
 class Meter:
     """The measurements of one operation."""
 
-    def __init__(self, operation: Operation, count: int) -> None:
+    def __init__(self, operation: Operation, rounds: int, batch: int, *, is_slow: bool) -> None:
         self.operation = operation
-        self.requests = iter(operation.prepare(count + WARM_UP + 1))
+        self.rounds, self.batch = (min(rounds, SLOW_ROUNDS), 1) if is_slow else (rounds, batch)
+        self.requests = iter(operation.prepare(self.rounds * self.batch + WARM_UP + 1))
         self.cpu: list[float] = []
         """Milliseconds of CPU time of one request, for each batch."""
         self.wall: list[float] = []
@@ -37,13 +39,16 @@ class Meter:
             send(client, next(self.requests))
         self.statements = sum(query["sql"].startswith(DATA) for query in captured)
 
-    def run(self, client: Client, batch: int) -> None:
+    def run(self, client: Client) -> None:
+        """Send the next batch, if there is one more."""
+        if len(self.cpu) == self.rounds:
+            return
         begun = time.process_time()
-        for _ in range(batch):
+        for _ in range(self.batch):
             sent = time.perf_counter()
             send(client, next(self.requests))
             self.wall.append((time.perf_counter() - sent) * 1000)
-        self.cpu.append((time.process_time() - begun) * 1000 / batch)
+        self.cpu.append((time.process_time() - begun) * 1000 / self.batch)
 
     def result(self) -> dict[str, Any]:
         percent = quantiles(self.wall, n=100, method="inclusive")
@@ -57,15 +62,24 @@ class Meter:
         }
 
 
-def measure(operations: Sequence[Operation], rounds: int, batch: int) -> list[dict[str, Any]]:
-    """Send batches of every operation in turn, so that a slow minute of the machine hits all."""
+def measure(
+    operations: Sequence[Operation], rounds: int, batch: int, slow: Sequence[Operation] = ()
+) -> list[dict[str, Any]]:
+    """Send batches of every operation in turn, so that a slow minute of the machine hits all.
+
+    Args:
+        operations: what to measure.
+        rounds: number of batches.
+        batch: number of requests of one.
+        slow: operations that take too long for so many requests.
+    """
     client = Client()
-    meters = [Meter(operation, rounds * batch) for operation in operations]
+    meters = [Meter(each, rounds, batch, is_slow=each in slow) for each in operations]
     for meter in meters:
         meter.warm_up(client)
     for _ in range(rounds):
         for meter in meters:
-            meter.run(client, batch)
+            meter.run(client)
         complete_busy_calls()
     return [meter.result() for meter in meters]
 

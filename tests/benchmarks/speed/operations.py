@@ -249,10 +249,14 @@ OPERATIONS = [
 ]
 
 MOST_FOR_PEERS = 1_000_000
-"""Above that, only our operations are measured: one of the others would take many seconds."""
+"""Above that, a request of the other packages takes a second or more."""
 
 
-def measured(calls: int) -> list[Operation]:
-    """Return what is measured with so many calls stored."""
-    with_peers = calls <= MOST_FOR_PEERS
-    return [each for each in OPERATIONS if with_peers or each.package in (OURS, EMPTY)]
+def too_slow(calls: int) -> list[Operation]:
+    """Return what takes too long for many requests, with so many calls stored."""
+    peers = [each for each in OPERATIONS if each.package not in (OURS, EMPTY)]
+    return peers if calls > MOST_FOR_PEERS else []
+
+
+DEFAULTS_OF = ("start", "right code")
+"""What is measured with Django's default options of PostgreSQL, too."""

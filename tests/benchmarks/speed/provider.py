@@ -18,13 +18,14 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+import certifi
 import requests
 
 from .in_process import spread
 
 
 def measure(rounds: int, batch: int) -> list[dict[str, Any]]:
-    """Place calls in three ways, in turn: as the app does, and as simpler code would."""
+    """Place calls in four ways, in turn: as the app does, and as simpler code would."""
     from django_flashcall.backends import CallRequest
     from django_flashcall.backends.flashingcall import FlashingCallBackend
     from django_flashcall.redaction import Secret
@@ -44,15 +45,16 @@ def measure(rounds: int, batch: int) -> list[dict[str, Any]]:
             backend.close()
             backend.place_call(call())
 
-        def bare() -> None:
+        def bare(http: Any = session) -> None:
             wire = backend.wire_request(call())
-            answer = session.post(url, json=wire.json, verify=certificates, timeout=10)
+            answer = http.post(url, json=wire.json, verify=certificates, timeout=10)
             assert answer.json()["mtNum"]
 
         ways: dict[str, Callable[[], None]] = {
             "the app's backend": pooled,
             "a bare requests.Session": bare,
             "the app's backend, a new connection for each call": anew,
+            "requests.post": lambda: bare(requests),
         }
         cpu: dict[str, list[float]] = {way: [] for way in ways}
         wall: dict[str, list[float]] = {way: [] for way in ways}
@@ -82,7 +84,8 @@ def simulator() -> Iterator[tuple[str, str]]:
 
     with tempfile.TemporaryDirectory() as folder:
         authority, bundle, server = trustme.CA(), Path(folder, "ca"), Path(folder, "server")
-        authority.cert_pem.write_to_path(str(bundle))
+        # Besides all others that a site trusts.
+        bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
         issued = authority.issue_cert("localhost")
         issued.private_key_and_cert_chain_pem.write_to_path(str(server))
         command = [sys.executable, "-m", "tests.benchmarks.speed.provider", str(server)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -28,15 +29,27 @@ SCRIPT = Path(__file__).with_name("requests.lua")
 
 
 def measure(
-    operations: Sequence[Operation], connections: Sequence[int], seconds: int, repeats: int
+    operations: Sequence[Operation],
+    connections: Sequence[int],
+    seconds: int,
+    repeats: int,
+    prepared: bool = True,
 ) -> list[dict[str, Any]]:
-    """Measure every operation with every number of connections, in turn, several times."""
+    """Measure every operation with every number of connections, in turn, several times.
+
+    Args:
+        operations: what to measure.
+        connections: numbers of connections.
+        seconds: how long one measurement takes.
+        repeats: how many there are.
+        prepared: with the recommended options of PostgreSQL; else with Django's defaults.
+    """
     if shutil.which("wrk") is None:
         print("wrk is not installed: nothing is measured through a web server.")
         return []
     measured = [operation for operation in operations if operation.in_server]
     runs: dict[tuple[Operation, int], list[dict[str, Any]]] = {}
-    with gunicorn() as port, tempfile.TemporaryDirectory() as folder:
+    with gunicorn(prepared=prepared) as port, tempfile.TemporaryDirectory() as folder:
         for operation in measured:
             send(port, operation.prepare(WARM_UP))
         rates = {op: WARM_UP / send(port, op.prepare(WARM_UP)) for op in measured}
@@ -68,13 +81,15 @@ def measure(
 
 
 @contextlib.contextmanager
-def gunicorn() -> Iterator[int]:
-    """Run gunicorn on a free port, with the settings of this process."""
+def gunicorn(*, prepared: bool) -> Iterator[int]:
+    """Run gunicorn on a free port, with the settings of this process; see `measure`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind"]
     command += [f"127.0.0.1:{port}", "--log-level", "error"]
-    server = subprocess.Popen([*command, "django.core.wsgi:get_wsgi_application()"])
+    environment = os.environ if prepared else {**os.environ, "DJANGOS_DEFAULTS": "1"}
+    command.append("django.core.wsgi:get_wsgi_application()")
+    server = subprocess.Popen(command, env=environment)
     try:
         until = time.monotonic() + 30
         while True:

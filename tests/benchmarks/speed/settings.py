@@ -37,6 +37,8 @@ LOGGING = {"version": 1, "disable_existing_loggers": False, "root": {"level": "C
 
 os.environ.setdefault("TEST_DATABASE", "postgres")
 DATABASES = {"default": {**databases.chosen(), "CONN_MAX_AGE": None}}
+if "DJANGOS_DEFAULTS" not in os.environ:  # as the documentation recommends, for all packages
+    DATABASES["default"]["OPTIONS"] = databases.PREPARED
 
 REPORT_SECRET = "s" * 32
 FLASHCALL = {

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .operations import OURS
+from .operations import DEFAULTS_OF, EMPTY, OURS
 from .seed import MOST_WITH_INDEXES
 
 Results = dict[str, Any]
 
 START = "<!-- table: {} -->"
 END = "<!-- end of table -->"
+
+PARTS = {"server": "", "defaults": ", Django's default options"}
+"""What is measured through a web server, and how the rows of ratios end."""
 
 COMPARED, MANY = 8, 32
 """Numbers of connections."""
@@ -39,6 +43,7 @@ def tables(results: Results) -> dict[str, str]:
         "ratios": ratios(results),
         "in process": in_process(results),
         "server": server(results),
+        "defaults": server(results, "defaults"),
         "provider": provider(results),
         "prune": prune(results),
         "imports": imports(results),
@@ -57,17 +62,25 @@ def ratios(results: Results) -> str:
     rows = []
     for size in sizes:
         found = results["sizes"][size]
-        for name in ("start", "right code"):
+        for name, (part, options) in itertools.product(DEFAULTS_OF, PARTS.items()):
             rates = {
                 row["package"]: row["per_second"]["median"]
-                for row in found.get("server", ())
+                for row in found.get(part, ())
                 if row["operation"] == name and row["connections"] == COMPARED
             }
             mine = rates.pop(OURS, 0)
             if rates:
                 what = f"{name}, {thousands(size)} calls: per second, to the fastest other package"
-                rows.append([what, mine / max(rates.values())])
+                rows.append([what + options, mine / max(rates.values())])
     first, last = (results["sizes"][size] for size in (sizes[0], sizes[-1]))
+    for name in DEFAULTS_OF:
+        others = [
+            row["wall_ms"]["p50"]
+            for row in last["in_process"]
+            if row["operation"] == name and row["package"] not in (OURS, EMPTY)
+        ]
+        what = f"{name}, {thousands(sizes[-1])} calls: p50 of the fastest other package, to ours"
+        rows.append([what, min(others) / wall(last, name, "p50")])
     for percentile in ("p50", "p99"):
         grown = {
             name: wall(last, name, percentile) / wall(first, name, percentile)
@@ -88,8 +101,9 @@ def ratios(results: Results) -> str:
         if {COMPARED, MANY} <= rates.keys():
             what = f"start, {thousands(size)} calls: per second, {MANY} connections to {COMPARED}"
             rows.append([what, rates[MANY] / rates[COMPARED]])
-    ours, bare, new = (row["wall_ms"]["p50"] for row in results["provider"])
+    ours, bare, new, anew = (row["wall_ms"]["p50"] for row in results["provider"])
     rows.append(["the app's backend: calls per second, to a new connection for each", new / ours])
+    rows.append(["the app's backend: calls per second, to requests.post", anew / ours])
     rows.append(["the app's backend: calls per second, to a bare requests.Session", bare / ours])
     return table(["what", "ratio"], ([what, f"{ratio:.2f}"] for what, ratio in rows))
 
@@ -122,7 +136,7 @@ def in_process(results: Results) -> str:
     )
 
 
-def server(results: Results) -> str:
+def server(results: Results, part: str = "server") -> str:
     head = ["calls", "operation", "package", "connections", "per second", "p50 ms", "p99 ms"]
     return table(
         head,
@@ -137,7 +151,7 @@ def server(results: Results) -> str:
                 f"{row['p99_ms']['median']:.0f}",
             ]
             for size, found in results["sizes"].items()
-            for row in found.get("server", ())
+            for row in found.get(part, ())
         ),
     )
 
