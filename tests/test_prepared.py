@@ -257,6 +257,28 @@ def test_all_or_none_of_the_writes_is_stored(listened, request):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("listened", [False, True])
+def test_writes_are_executed_again_after_a_rollback(listened, request):
+    """After a deadlock, for example: what refers to the new row must refer to the second one."""
+    if listened:
+
+        def hear(**kwargs):
+            pass
+
+        post_save.connect(hear, Phone)
+        request.addfinalizer(lambda: post_save.disconnect(hear, Phone))
+    phone, verification = new_rows("+79990000000")
+    writes = INSERT_PHONE.bind(phone), INSERT_VERIFICATION.bind(verification)
+    with transaction.atomic():
+        assert execute_all(*writes) == [True, True]
+        transaction.set_rollback(True)
+    Phone.objects.create(number="+79990000001")  # SQLite would give the same key again
+    assert execute_all(*writes, durable=True) == [True, True]
+    assert Verification.objects.get().phone == Phone.objects.get(number=phone.number) == phone
+    assert verification.phone_id == phone.pk
+
+
+@pytest.mark.django_db(transaction=True)
 def test_durable_writes_are_refused_in_a_transaction():
     phone, _ = new_rows("+79990000000")
     with transaction.atomic(), pytest.raises(RuntimeError):

@@ -266,8 +266,9 @@ class _Insert:
             row.pk = key
         row._state.adding, row._state.db = False, router.db_for_write(self.model, instance=row)
         for field in self.insert.fields:
-            if (other := _not_inserted(row, field)) is not None:
-                setattr(row, field.name, other)
+            other = _related(row, field)
+            if other is not None and getattr(row, field.attname) != other.pk:
+                setattr(row, field.name, other)  # it was inserted since
 
     def _values(
         self, connection: BaseDatabaseWrapper, first: Write | None
@@ -278,11 +279,11 @@ class _Insert:
         values: list[Any] = []
         for field in self.insert.fields:
             value = field.pre_save(row, True)
-            if value is None and (other := _not_inserted(row, field)) is not None:
+            if (other := _related(row, field)) is not None:
                 if isinstance(first, _Insert) and other is first.row:
                     shown.append(f'{FIRST}."key"')
                     continue
-                value = other.pk
+                value = other.pk  # also if it was inserted again, after a rollback
             text = _constant(value)
             # The database refuses NULL; MySQL can fill in a column that is left out.
             shown.append("NULL" if text is None and not field.null else text)
@@ -291,12 +292,9 @@ class _Insert:
         return tuple(shown), values
 
 
-def _not_inserted(row: Model, field: Field[Any, Any]) -> Model | None:
-    """Return the row that a foreign key refers to, if that had no primary key yet."""
-    if not field.is_relation or getattr(row, field.attname) is not None:
-        return None
-    other: Model | None = row._state.fields_cache.get(field.name)
-    return other
+def _related(row: Model, field: Field[Any, Any]) -> Model | None:
+    """Return the instance that a foreign key was set to, if it is one and was set so."""
+    return row._state.fields_cache.get(field.name) if field.is_relation else None
 
 
 def _constant(value: Any) -> str | None:
