@@ -28,6 +28,7 @@ from django_flashcall.models import (
     Verification,
 )
 from django_flashcall.protection import budget, fraud_guard, visitors
+from django_flashcall.verification import in_flight
 
 from .test_services import wrong
 
@@ -92,6 +93,23 @@ def test_starts_for_a_new_number(outbox):
     answers = at_once(lambda client, _: client.post("/api/verifications/", data, format="json"))
     assert answers == {(201, None): 1, (429, "cooldown"): THREADS - 1}
     assert len(outbox) == Call.objects.count() == Verification.objects.count() == 1
+
+
+@pytest.mark.parametrize(("times", "slots"), [(2, 2), (THREADS, 1)])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_crowd_at_one_number_keeps_no_slots(outbox, configure, known, times, slots):
+    configure(MAX_CALLS_IN_FLIGHT=slots)
+    if known:
+        Phone.objects.create(number=NUMBER)
+    data = {"phone": NUMBER}
+    answers = at_once(
+        lambda client, _: client.post("/api/verifications/", data, format="json"), times
+    )
+    assert answers.pop((201, None)) == len(outbox) == Call.objects.count() == 1
+    # Where there are enough slots, who comes late learns that the number was just called.
+    busy = {(503, "provider_unavailable")} if slots < times else set()
+    assert answers.keys() <= {(429, "cooldown"), *busy}
+    assert in_flight.count() == 0
 
 
 def test_starts_for_many_numbers(outbox):

@@ -5,16 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import Value
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_flashcall import services
-from django_flashcall.models import Call, CircuitBreaker, Phone, Verification
+from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, Verification
 from django_flashcall.prepared.queries import Prepared
-from django_flashcall.prepared.writes import PreparedInsert, PreparedUpdate, execute_all
+from django_flashcall.prepared.writes import (
+    PreparedAdd,
+    PreparedInsert,
+    PreparedUpdate,
+    execute_all,
+)
 from django_flashcall.protection import facts, rules, visitors
 
 NUMBERS = [f"+7916123000{n}" for n in range(4)]
@@ -197,10 +202,15 @@ def test_several_writes(calls, listened, request):
     heard = []
     if listened:
 
+        def hear_before(instance, **kwargs):
+            heard.append((instance._state.adding, instance.phone_id is not None))
+
         def hear(instance, created, **kwargs):
             heard.append((instance.pk, created))
 
+        pre_save.connect(hear_before, Verification)
         post_save.connect(hear, Verification)
+        request.addfinalizer(lambda: pre_save.disconnect(hear_before, Verification))
         request.addfinalizer(lambda: post_save.disconnect(hear, Verification))
     phone, verification = new_rows("+79990000000")
     with CaptureQueriesContext(connection) as captured:
@@ -209,9 +219,10 @@ def test_several_writes(calls, listened, request):
             INSERT_VERIFICATION.bind(verification),
             RENAME.bind(pk=calls[0].pk, message="100% 'done'"),
             RENAME.bind(pk=calls[-1].pk + 1, message="nobody"),
+            savepoint=False,
         )
     assert done == [True, True, True, False]
-    assert heard == ([(verification.pk, True)] if listened else [])
+    assert heard == ([(True, True), (verification.pk, True)] if listened else [])
     is_one = connection.vendor == "postgresql" and not listened
     assert len(captured) == (1 if is_one else 4)
     assert phone.pk is not None
@@ -250,10 +261,34 @@ def test_all_or_none_of_the_writes_is_stored(listened, request):
         request.addfinalizer(lambda: post_save.disconnect(hear, Phone))
     phone, verification = new_rows("+79990000000")
     verification.purpose = None  # refused by the database
-    with pytest.raises(IntegrityError):
+    with pytest.raises(DatabaseError):
         execute_all(INSERT_PHONE.bind(phone), INSERT_VERIFICATION.bind(verification), durable=True)
     assert not Phone.objects.exists()
     assert connection.get_autocommit()
+
+
+def test_the_caller_can_go_on_after_an_error(calls):
+    phone, verification = new_rows("+79990000000")
+    verification.purpose = None  # refused by the database
+    with pytest.raises(DatabaseError):
+        execute_all(INSERT_PHONE.bind(phone), INSERT_VERIFICATION.bind(verification))
+    assert not Phone.objects.filter(number=phone.number).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("after_another", [False, True])
+def test_a_number_is_added(after_another):
+    """To a row that is made first, alone and as a part of another statement."""
+    at = timezone.now()
+    add = PreparedAdd(CallCount, keys=["begins_at", "part"], number="calls")
+    for calls, sum_ in ((2, 2), (-1, 1), (5, 6)):
+        write = add.bind(CallCount(begins_at=at, part=3, calls=calls))
+        other = INSERT_PHONE.bind(Phone(number=f"+7999000000{sum_}", created_at=at))
+        assert execute_all(*([other] if after_another else []), write)[-1]
+        assert CallCount.objects.get(part=3).calls == sum_
+    write = add.bind(CallCount(begins_at=at, part=4, calls=1))
+    assert write.execute()
+    assert set(CallCount.objects.values_list("part", "calls")) == {(3, 6), (4, 1)}
 
 
 @pytest.mark.django_db(transaction=True)

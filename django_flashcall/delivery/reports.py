@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.db.models import Case, F, Field, Q, Value, When
 
 from .. import signals
@@ -112,6 +112,9 @@ def _store_at_once(found: Call, report: Report) -> Call | None:
 
     For most reports: what the row then contains is known, and not read again.
     """
+    connection = connections[router.db_for_write(Call)]
+    if not (connection.in_atomic_block or connection.get_autocommit()):
+        return None  # Django has no `on_commit` then
     call = copy(found)
     outcome = Status(report.outcome)
     ahead = FORWARDS.index(outcome) - FORWARDS.index(Status(call.status))

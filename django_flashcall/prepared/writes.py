@@ -8,7 +8,7 @@ several statements as one with common table expressions that write (PostgreSQL m
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -53,7 +53,9 @@ class Write(Protocol):
         """Keep the primary key of a row that it wrote as a part of another statement."""
 
 
-def execute_all(first: Write, *others: Write, durable: bool = False) -> list[bool]:
+def execute_all(
+    first: Write, *others: Write, durable: bool = False, savepoint: bool = True
+) -> list[bool]:
     """Execute several statements, unless the first one writes nothing. All or none is stored.
 
     They must not depend on each other, but rows can refer to the row that the first one inserts.
@@ -62,8 +64,8 @@ def execute_all(first: Write, *others: Write, durable: bool = False) -> list[boo
     Args:
         first: it writes one row or none, and is executed first.
         others: executed in this order on other databases.
-        durable: whether the transaction is one of its own, which is committed; otherwise the
-            caller's transaction is used, if there is one.
+        durable, savepoint: as in `transaction.atomic`. Without a savepoint, the caller's
+            transaction must be rolled back after an error.
 
     Returns:
         for each statement, whether it wrote anything; empty if the first did not.
@@ -71,9 +73,11 @@ def execute_all(first: Write, *others: Write, durable: bool = False) -> list[boo
     writes = first, *others
     using = router.db_for_write(first.model)
     connection = connections[using]
-    is_one = connection.vendor == "postgresql" and all(write.can_join() for write in writes)
+    is_one = connection.vendor == "postgresql" and all(
+        write.can_join() and router.db_for_write(write.model) == using for write in writes
+    )
     run = partial(_as_one, connection, writes) if is_one else partial(_in_turn, writes)
-    if connection.in_atomic_block and not durable:
+    if connection.in_atomic_block and not (durable or savepoint):
         return run()
     return transact(run, using, durable=durable, is_single=is_one)
 
@@ -155,6 +159,7 @@ class Place(enum.Enum):
     """Where a statement stands."""
 
     ALONE = enum.auto()
+    """Nothing is executed with it; it returns the key."""
     FIRST = enum.auto()
     LATER = enum.auto()
 
@@ -203,10 +208,13 @@ class PreparedInsert:
             self._texts[key] = self._compile(connection, given, place)
         return self._texts[key]
 
+    def _query(self) -> InsertQuery:
+        return InsertQuery(self.model, on_conflict=self.on_conflict)
+
     def _compile(
         self, connection: BaseDatabaseWrapper, given: dict[Field[Any, Any], str], place: Place
     ) -> str:
-        query = InsertQuery(self.model, on_conflict=self.on_conflict)
+        query = self._query()
         query.insert_values(list(given), [self.model()])
         compiler = query.get_compiler(connection=connection)
         if self.has_generated_key and place is Place.ALONE:
@@ -221,6 +229,46 @@ class PreparedInsert:
         return f"{begin}VALUES ({chosen}){end}"
 
 
+class PreparedAdd(PreparedInsert):
+    """An ``INSERT`` of a row; if it exists already, a number is added to that of the row.
+
+    It sends no signals.
+
+    Args:
+        model: the model.
+        keys: the fields of a unique constraint.
+        number: the field of the number.
+    """
+
+    def __init__(self, model: type[Model], keys: Sequence[str], number: str) -> None:
+        super().__init__(model)
+        self.on_conflict = OnConflict.UPDATE
+        self.keys, self.number = keys, number
+
+    def bind(self, row: Model) -> Write:
+        """See `PreparedInsert.bind`."""
+        return _Add(self, row)
+
+    def _query(self) -> InsertQuery:
+        fields = {field.name: field for field in self.fields}
+        return InsertQuery(
+            self.model,
+            on_conflict=self.on_conflict,
+            update_fields=[fields[self.number]],
+            unique_fields=[fields[name] for name in self.keys],
+        )
+
+    def _compile(
+        self, connection: BaseDatabaseWrapper, given: dict[Field[Any, Any], str], place: Place
+    ) -> str:
+        text = super()._compile(connection, given, place)
+        quote = connection.ops.quote_name
+        (column,) = [quote(f.column or "") for f in self.fields if f.name == self.number]
+        begin, found, end = text.rpartition(f"{column} = ")
+        assert found, text  # noqa: S101 - Django writes it so
+        return f"{begin}{found}{quote(self.model._meta.db_table)}.{column} + {end}"
+
+
 class _Insert:
     def __init__(self, insert: PreparedInsert, row: Model) -> None:
         self.insert, self.row = insert, row
@@ -230,6 +278,7 @@ class _Insert:
         insert, row = self.insert, self.row
         alias = router.db_for_write(self.model, instance=row)
         connection = connections[alias]
+        self._begin()
         message = {"sender": self.model, "instance": row, "raw": False, "using": alias}
         pre_save.send(**message, update_fields=None)
         shown, values = self._values(connection, None)
@@ -265,10 +314,21 @@ class _Insert:
         if self.insert.has_generated_key:
             row.pk = key
         row._state.adding, row._state.db = False, router.db_for_write(self.model, instance=row)
+        self._refer()
+
+    def _begin(self) -> None:
+        """Make the row what it was before it was inserted, if that was rolled back."""
+        if self.insert.has_generated_key:
+            self.row.pk = None
+        self.row._state.adding = True
+        self._refer()
+
+    def _refer(self) -> None:
+        """Refer to rows that were inserted since the foreign keys were set."""
         for field in self.insert.fields:
-            other = _related(row, field)
-            if other is not None and getattr(row, field.attname) != other.pk:
-                setattr(row, field.name, other)  # it was inserted since
+            other = _related(self.row, field)
+            if other is not None and getattr(self.row, field.attname) != other.pk:
+                setattr(self.row, field.name, other)
 
     def _values(
         self, connection: BaseDatabaseWrapper, first: Write | None
@@ -290,6 +350,21 @@ class _Insert:
             if text == "%s":
                 values.append(field.get_db_prep_save(value, connection))
         return tuple(shown), values
+
+
+class _Add(_Insert):
+    def execute(self) -> int:
+        connection = connections[router.db_for_write(self.model)]
+        shown, values = self._values(connection, None)
+        with connection.cursor() as cursor:
+            cursor.execute(self.insert.text(connection, shown, Place.FIRST), values)
+        return 1
+
+    def can_join(self) -> bool:
+        return True
+
+    def keep(self, key: Any) -> None:
+        pass
 
 
 def _related(row: Model, field: Field[Any, Any]) -> Model | None:

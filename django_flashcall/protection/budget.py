@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, router, transaction
-from django.db.models import F, Max, QuerySet, Sum, Value
+from django.db.models import Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from ..conf import Rate, conf
 from ..models import CallCount
 from ..prepared.records import Record, first_part
-from ..prepared.writes import PreparedUpdate, Write
+from ..prepared.writes import PreparedAdd, Write
 
 SLICES = 24
 """Slices of a window."""
@@ -117,36 +116,20 @@ def count(verification: UUID, at: datetime, *, calls: int = 1) -> None:
         at: the time of the call.
         calls: 1, or -1 for a call that was not placed.
     """
-    write = count_write(verification, at, calls=calls)
-    if write is None or write.execute():
-        return
-    key = _row(verification, at)
-    try:
-        with transaction.atomic(using=router.db_for_write(CallCount)):
-            CallCount.objects.create(**key, calls=calls)
-    except IntegrityError:  # another request created it first
+    if write := count_write(verification, at, calls=calls):
         write.execute()
 
 
 def count_write(verification: UUID, at: datetime, *, calls: int = 1) -> Write | None:
-    """Return the statement of `count`, which writes nothing if the row does not exist.
-
-    Returns:
-        None without ``CALLS_TOTAL``.
-    """
-    return _ADD.bind(calls, **_row(verification, at)) if conf.CALLS_TOTAL else None
-
-
-_ADD = PreparedUpdate(
-    CallCount,
-    lambda calls, **key: (CallCount.objects.filter(**key), {"calls": F("calls") + calls}),
-)
-
-
-def _row(verification: UUID, at: datetime) -> dict[str, Any]:
+    """Return the statement of `count`; None without ``CALLS_TOTAL``."""
     rate = conf.CALLS_TOTAL
-    assert rate is not None  # noqa: S101 - for the type checker
-    return {"begins_at": _slice(rate, at), "part": verification.int % PARTS}
+    if rate is None:
+        return None
+    part = verification.int % PARTS
+    return _ADD.bind(CallCount(begins_at=_slice(rate, at), part=part, calls=calls))
+
+
+_ADD = PreparedAdd(CallCount, keys=["begins_at", "part"], number="calls")
 
 
 def _slice(rate: Rate, at: datetime) -> datetime:

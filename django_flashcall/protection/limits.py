@@ -181,11 +181,7 @@ def count_call(call: Call) -> None:
 
 
 def count_write(call: Call) -> Write | None:
-    """Return the statement of `count_call`, which writes nothing if that has to make a row.
-
-    Returns:
-        None if there is nothing to count.
-    """
+    """Return the statement of `count_call`; None if there is nothing to count."""
     return budget.count_write(call.verification_id, call.created_at)
 
 

@@ -126,6 +126,7 @@ class Guess:
                 _VERIFY.bind(pk=verification.pk, now=now, ip=self.address),
                 phone.verified_write(now, is_known=source.is_known),
                 verification.progress_write(progress),
+                savepoint=False,
             )
             if has_failed:  # those who succeed after all do not count for their address
                 verification.attempts.update(counts=False)
@@ -136,6 +137,7 @@ class Guess:
             execute_all(
                 _INSERT_ATTEMPT.bind(attempt),
                 limits.failure_write(phone, now, is_known=source.is_known),
+                savepoint=False,
             )
             if not verification.is_pending:
                 verification.erase_codes()

@@ -24,8 +24,8 @@ _taken = 0
 class Slot:
     """One of the ``MAX_CALLS_IN_FLIGHT`` slots; a context manager that frees it if it was taken.
 
-    Take it last in the transaction that queues the call: if no slot is free, everything is rolled
-    back and nothing is spent.
+    Take it last in the transaction that stores the call: if no slot is free, everything is rolled
+    back and nothing is spent. Before a single statement that stores everything, `try_to_take` it.
     """
 
     def __init__(self) -> None:
@@ -46,14 +46,27 @@ class Slot:
             _taken += 1
             self._is_taken = True
 
-    def __enter__(self) -> Self:
-        return self
+    def try_to_take(self) -> bool:
+        """Take a slot; return False if none is free."""
+        try:
+            self.take()
+        except ProviderUnavailable:
+            return False
+        return True
 
-    def __exit__(self, *exception: object) -> None:
+    def release(self) -> None:
+        """Free the slot, if it was taken."""
         global _taken
         if self._is_taken:
             with _lock:
                 _taken -= 1
+            self._is_taken = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
 
 def count() -> int:

@@ -98,15 +98,14 @@ class Storing:
         write, reservation = claim
         verification = _with(verification, phone)
         call, code = self._made(verification)
-        if not call.is_test:
-            self.slot.take()
-        count = limits.count_write(call)
-        others = [_INSERT.bind(verification), dispatch.insert_write(call)]
-        written = execute_all(write, *others, *filter(None, [count]), durable=True)
-        if not written:
+        if not (call.is_test or self.slot.try_to_take()):
             return None
-        if count and not written[-1]:
-            limits.count_call(call)
+        others = [_INSERT.bind(verification), dispatch.insert_write(call)]
+        if count := limits.count_write(call):
+            others.append(count)
+        if not execute_all(write, *others, durable=True):
+            self.slot.release()  # the others of a crowd only learn that they came late
+            return None
         return Stored(call, code, reservation)
 
     def _reserve(self, phone: Phone, usage: Usage | None) -> Reservation:
