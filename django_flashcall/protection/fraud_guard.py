@@ -420,20 +420,12 @@ def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
     for name in names:
         scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
         value = Unknown(values[name])
-        calls = Call.objects.filter(is_test=False, **{name: value})
-        calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
-        columns = {"text": "network", "number": "phone", "level": "progress"}
-        # The first of all must have the types of the columns.
-        rows = (part if parts else first_part)(f"call {name}", calls, "created_at", **columns)
-        parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
-        rows = part(f"call {name}", calls, "created_at", **columns)
-        parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
-        parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])
-        decision = GuardDecision.objects.filter(scope=scope, value=value)
+        # The first of all must have the types of the columns, so it is one with few rows.
+        make = part if parts else first_part
         parts.append(
-            part(
+            make(
                 f"decision {name}",
-                decision,
+                GuardDecision.objects.filter(scope=scope, value=value),
                 "created_at",
                 text="mode",
                 number="pk",
@@ -444,6 +436,13 @@ def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
                 fifth="solved_at",
             )
         )
+        calls = Call.objects.filter(is_test=False, **{name: value})
+        calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
+        columns = {"text": "network", "number": "phone", "level": "progress"}
+        rows = part(f"call {name}", calls, "created_at", **columns)
+        parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
+        parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
+        parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])
     return parts
 
 
