@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,7 +113,7 @@ def measure(form: Form) -> dict[str, Any]:
             slow,
         )
         if form.every_size_in_server or size == form.sizes[-1]:
-            times = form.seconds, form.repeats
+            times = form.seconds, form.repeats, partial(seed.refill, size)
             found["server"] = step("gunicorn", server.measure, in_server, form.connections, *times)
             some = [each for each in in_server if each.name in operations.DEFAULTS_OF]
             found["defaults"] = step(

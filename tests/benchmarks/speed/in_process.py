@@ -33,11 +33,14 @@ class Meter:
         self.statements = 0
 
     def warm_up(self, client: Client) -> None:
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP - 1):
             send(client, next(self.requests))
-        with CaptureQueriesContext(connection) as captured:
-            send(client, next(self.requests))
-        self.statements = sum(query["sql"].startswith(DATA) for query in captured)
+        found = []
+        for _ in range(2):  # the first call of an hour makes the rows that count its calls
+            with CaptureQueriesContext(connection) as captured:
+                send(client, next(self.requests))
+            found.append(sum(query["sql"].startswith(DATA) for query in captured))
+        self.statements = min(found)
 
     def run(self, client: Client) -> None:
         """Send the next batch, if there is one more."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .in_process import spread
 from .operations import Operation, Request, nothing
 
 WORKERS = 2
-RESERVE = 6
+RESERVE = 9
 """Requests to prepare, for each one that a single visitor would send: they are enough for all."""
 WARM_UP = 20
 SCRIPT = Path(__file__).with_name("requests.lua")
@@ -33,6 +33,7 @@ def measure(
     connections: Sequence[int],
     seconds: int,
     repeats: int,
+    refill: Callable[[], None],
     prepared: bool = True,
 ) -> list[dict[str, Any]]:
     """Measure every operation with every number of connections, in turn, several times.
@@ -42,6 +43,7 @@ def measure(
         connections: numbers of connections.
         seconds: how long one measurement takes.
         repeats: how many there are.
+        refill: fills the tables anew; called before each round, because the requests add rows.
         prepared: with the recommended options of PostgreSQL; else with Django's defaults.
     """
     if shutil.which("wrk") is None:
@@ -55,6 +57,7 @@ def measure(
         rates = {op: WARM_UP / send(port, op.prepare(WARM_UP)) for op in measured}
         for _ in range(repeats):
             for number in connections:
+                refill()
                 for operation in measured:
                     count = round(RESERVE * rates[operation] * seconds) + number
                     requests = operation.prepare(500 if operation.repeats else count)
