@@ -196,11 +196,24 @@ def new_rows(number):
     return phone, verification
 
 
-@pytest.mark.parametrize("listened", [False, True])
-def test_several_writes(calls, listened, request):
+@pytest.fixture(params=[False, True])
+def listened(request):
+    """Whether something listens to the signals of phones: then, nothing joins their statements."""
+
+    def hear(**kwargs):
+        pass
+
+    if request.param:
+        post_save.connect(hear, Phone)
+    yield request.param
+    post_save.disconnect(hear, Phone)
+
+
+@pytest.mark.parametrize("heard_of", [False, True])
+def test_several_writes(calls, heard_of, request):
     """With listeners to the signals of a model, they are executed one after the other."""
     heard = []
-    if listened:
+    if heard_of:
 
         def hear_before(instance, **kwargs):
             heard.append((instance._state.adding, instance.phone_id is not None))
@@ -222,8 +235,8 @@ def test_several_writes(calls, listened, request):
             savepoint=False,
         )
     assert done == [True, True, True, False]
-    assert heard == ([(True, True), (verification.pk, True)] if listened else [])
-    is_one = connection.vendor == "postgresql" and not listened
+    assert heard == ([(True, True), (verification.pk, True)] if heard_of else [])
+    is_one = connection.vendor == "postgresql" and not heard_of
     assert len(captured) == (1 if is_one else 4)
     assert phone.pk is not None
     assert verification.phone_id == phone.pk
@@ -250,15 +263,7 @@ def test_nothing_is_written_if_the_first_writes_nothing(calls):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("listened", [False, True])
-def test_all_or_none_of_the_writes_is_stored(listened, request):
-    if listened:
-
-        def hear(**kwargs):
-            pass
-
-        post_save.connect(hear, Phone)
-        request.addfinalizer(lambda: post_save.disconnect(hear, Phone))
+def test_all_or_none_of_the_writes_is_stored(listened):
     phone, verification = new_rows("+79990000000")
     verification.purpose = None  # refused by the database
     with pytest.raises(DatabaseError):
@@ -292,16 +297,8 @@ def test_a_number_is_added(after_another):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("listened", [False, True])
-def test_writes_are_executed_again_after_a_rollback(listened, request):
+def test_writes_are_executed_again_after_a_rollback(listened):
     """After a deadlock, for example: what refers to the new row must refer to the second one."""
-    if listened:
-
-        def hear(**kwargs):
-            pass
-
-        post_save.connect(hear, Phone)
-        request.addfinalizer(lambda: post_save.disconnect(hear, Phone))
     phone, verification = new_rows("+79990000000")
     writes = INSERT_PHONE.bind(phone), INSERT_VERIFICATION.bind(verification)
     with transaction.atomic():

@@ -41,7 +41,7 @@ class Write(Protocol):
     def can_join(self) -> bool:
         """Return True if it can be a part of another statement."""
 
-    def as_sql(self, connection: BaseDatabaseWrapper, first: Write | None) -> tuple[str, list[Any]]:
+    def as_sql(self, connection: BaseDatabaseWrapper, first: Write | None) -> Text:
         """Return its text, which returns the primary keys, and its parameters.
 
         Args:
@@ -159,9 +159,11 @@ class Place(enum.Enum):
     """Where a statement stands."""
 
     ALONE = enum.auto()
-    """Nothing is executed with it; it returns the key."""
+    """Nothing is executed with it. It returns the key that the database gives."""
     FIRST = enum.auto()
+    """It takes its values as they are."""
     LATER = enum.auto()
+    """It writes only if the first one did."""
 
 
 class PreparedInsert:

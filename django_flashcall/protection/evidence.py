@@ -28,8 +28,8 @@ number from a further network weighs 1: only such calls are dear to make."""
 PER_NETWORK = 2
 """Numbers completed from the same network on a day that count for their range."""
 
-RIPE = PATIENCE.total_seconds()
-DAY = timedelta(days=1).total_seconds()
+RIPE, DAY = PATIENCE.total_seconds(), timedelta(days=1).total_seconds()
+"""`PATIENCE` and a day in seconds: numbers are faster than intervals."""
 
 USUAL_SHARE = 0.5
 """The usual share of uncompleted calls where the past says nothing else."""
@@ -118,7 +118,7 @@ def weigh(
             repeated ones count fully: they have passed although something spoke against them.
     """
     by_day: dict[tuple[int, int], list[tuple[float, float, Observed]]] = defaultdict(list)
-    half = half_life.total_seconds()  # numbers of seconds: a busy range has many calls
+    half = half_life.total_seconds()
     for call in calls:
         seconds = (now - call.at).total_seconds()
         age = seconds if seconds > 0 else 0.0  # another request can be a moment ahead

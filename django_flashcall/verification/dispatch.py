@@ -65,20 +65,6 @@ class Plan(NamedTuple):
     """The request needs the code that the provider chooses, so no worker places the call."""
 
 
-def queue(
-    verification: Verification,
-    channel: str,
-    alias: str,
-    source: Source,
-    now: datetime,
-    given: Secret | None = None,
-) -> tuple[Call, Secret]:
-    """Create the row of the next call and return it with its code; see `make`."""
-    call, code = make(verification, channel, alias, source, now, given)
-    insert_write(call).execute()
-    return call, code
-
-
 def make(
     verification: Verification,
     channel: str,
@@ -290,7 +276,8 @@ def _replace(call: Call, alias: str, given: Secret | None) -> tuple[Call, Secret
     source = Source(call.network, call.wide_network, call.is_known)
 
     def begin() -> tuple[Call, Secret]:
-        new, code = queue(call.verification, call.channel, alias, source, timezone.now(), given)
+        new, code = make(call.verification, call.channel, alias, source, timezone.now(), given)
+        insert_write(new).execute()
         offset = _offset(new, given)
         QueuedCall.objects.filter(call=call).update(call=new, code_offset=offset)
         return new, code
