@@ -19,6 +19,7 @@ from django_flashcall.redaction import Secret
 from django_flashcall.simulator import Account, Answer, Manner, Simulator
 from django_flashcall.testing import PlacedCall, Situation
 from django_flashcall.testing.contract import THREADS
+from django_flashcall.testing.steps import shows, without
 
 PASSWORD = "pa55-w0rd-of-the-site"
 ALWAYS = 10
@@ -276,3 +277,13 @@ def test_what_a_provider_cannot_do_is_no_case():
     assert "test_each_outcome_is_reported" not in names(LocmemTests)
     assert "test_a_repeat_is_the_same_call" in names(CarefulFlashingCallTests)
     assert "test_a_repeat_is_the_same_call" not in names(FlashingCallTests)
+
+
+@pytest.mark.parametrize("text", ["call a1234b sent", "<object at 0x7f1234ab>"])
+def test_a_code_within_a_public_value_is_no_code(text):
+    assert not shows(without(text, {"a1234b"}), "1234")
+
+
+@pytest.mark.parametrize("text", ["call a1234b: 1234", "<Code(1234) at 0x7f5678ab>"])
+def test_a_code_beside_a_public_value_is_found(text):
+    assert shows(without(text, {"a1234b"}), "1234")
