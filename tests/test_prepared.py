@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_flashcall import services
 from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, Verification
 from django_flashcall.prepared.queries import Prepared
+from django_flashcall.prepared.records import Record, Seconds, part
 from django_flashcall.prepared.writes import (
     PreparedAdd,
     PreparedInsert,
@@ -194,6 +195,22 @@ def new_rows(number):
         expires_at=now + timedelta(minutes=5),
     )
     return phone, verification
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 123456, 999999])
+def test_seconds_are_those_of_the_time(calls, microseconds):
+    # In March, so that a site without time zones has no doubt which hour is meant.
+    at = timezone.now().replace(month=3, day=3, microsecond=microseconds)
+    Call.objects.filter(pk=calls[0].pk).update(created_at=at)
+    query = Prepared(
+        Call,
+        lambda *, id: [
+            part("call", Call.objects.filter(pk=id), "created_at", seconds=Seconds("created_at"))
+        ],
+    )
+    (row,) = query.rows(id=calls[0].pk)
+    record = Record._make(row)
+    assert (record.at, record.seconds) == (at, at.timestamp())
 
 
 @pytest.fixture(params=[False, True])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -44,13 +44,13 @@ class Observed(NamedTuple):
     Attributes:
         number: identifies its number.
         network: the visitor's network.
-        at: when it was requested.
+        at: when it was requested, in seconds since 1970; drivers read numbers faster than times.
         completed: its verification was completed.
     """
 
     number: int
     network: str
-    at: datetime
+    at: float
     completed: bool
 
 
@@ -117,39 +117,77 @@ def weigh(
         settled: calls of the last minutes count as uncompleted until they are completed, and
             repeated ones count fully: they have passed although something spoke against them.
     """
-    by_day: dict[tuple[int, int], list[tuple[float, float, Observed]]] = defaultdict(list)
-    half = half_life.total_seconds()
+    scales = _Scales(now, half_life, settled=settled)
+    scales.add(calls)
+    return scales.evidence()
+
+
+def weigh_with_past(
+    calls: Iterable[Observed], now: datetime, half_life: timedelta
+) -> tuple[Evidence, Evidence]:
+    """Return the evidence of calls as `weigh` does, and that of those older than a day alone."""
+    scales = _Scales(now, half_life)
+    recent: list[Observed] = []
+    past: list[Observed] = []
     for call in calls:
-        seconds = (now - call.at).total_seconds()
-        age = seconds if seconds > 0 else 0.0  # another request can be a moment ahead
-        by_day[call.number, int(seconds // DAY)].append((0.5 ** (age / half), age, call))
-    numbers: dict[int, list[float]] = defaultdict(list)
-    networks: dict[str, list[float]] = defaultdict(list)
-    excess: Counter[int] = Counter()
-    from_network: Counter[tuple[str, int]] = Counter()
-    honest = extra = 0.0
-    for (number, day), found in by_day.items():
-        done = [(fade, call) for fade, _, call in found if call.completed]
-        if done:
-            fade, call = max(done)
-            from_network[call.network, day] += 1
-            if not call.network or from_network[call.network, day] <= PER_NETWORK:
-                honest += fade
-            # Fraudsters complete codes on numbers of their own.
-            more = min(len(found) - TRIES, TRIES_OF_NUMBER - excess[number])
-            if more > 0:
-                excess[number] += more
-                extra += more * fade
-            continue
-        for fade, age, call in found:
-            weight = fade if settled or age >= RIPE else fade * age / RIPE
-            numbers[number].append(weight)
-            networks[call.network].append(weight)
-    repeated = 1 if settled else REPEATED
-    weight = _dear(numbers, repeated)
-    if len(networks) > 1 or "" not in networks:
-        weight = min(weight, _dear(networks, repeated))
-    return Evidence(weight + extra, honest)
+        (past if scales.now - call.at >= DAY else recent).append(call)
+    scales.add(past)
+    before = scales.evidence()
+    scales.add(recent)
+    return scales.evidence(), before
+
+
+class _Scales:
+    """Weighs calls. All calls of a number on one day have to be added together."""
+
+    def __init__(self, now: datetime, half_life: timedelta, *, settled: bool = False) -> None:
+        self.now = now.timestamp()
+        self.half_life = half_life.total_seconds()
+        self.settled = settled
+        self.numbers: dict[int, list[float]] = defaultdict(list)
+        self.networks: dict[str, list[float]] = defaultdict(list)
+        self.excess: Counter[int] = Counter()
+        self.from_network: Counter[tuple[str, int]] = Counter()
+        self.honest = self.extra = 0.0
+
+    def add(self, calls: Iterable[Observed]) -> None:
+        by_day: dict[tuple[int, int], list[tuple[float, float, str, bool]]] = defaultdict(list)
+        for number, network, at, completed in calls:
+            age = self.now - at
+            if age < 0:  # another request can be a moment ahead
+                age = 0.0
+            fade = 0.5 ** (age / self.half_life)
+            by_day[number, int(age // DAY)].append((fade, age, network, completed))
+        for (number, day), found in by_day.items():
+            done = [(fade, network) for fade, _, network, completed in found if completed]
+            if done:
+                self._add_honest(number, day, len(found), *max(done))
+                continue
+            for fade, age, network, _ in found:
+                weight = fade if self.settled or age >= RIPE else fade * age / RIPE
+                self.numbers[number].append(weight)
+                self.networks[network].append(weight)
+
+    def _add_honest(self, number: int, day: int, calls: int, fade: float, network: str) -> None:
+        self.from_network[network, day] += 1
+        if not network or self.from_network[network, day] <= PER_NETWORK:
+            self.honest += fade
+        # Fraudsters complete codes on numbers of their own.
+        more = min(calls - TRIES, TRIES_OF_NUMBER - self.excess[number])
+        if more > 0:
+            self.excess[number] += more
+            self.extra += more * fade
+
+    def evidence(self) -> Evidence:
+        weight = self._dear(self.numbers.values())
+        if len(self.networks) > 1 or "" not in self.networks:
+            weight = min(weight, self._dear(self.networks.values()))
+        return Evidence(weight + self.extra, self.honest)
+
+    def _dear(self, groups: Collection[list[float]]) -> float:
+        """Return the weight of calls in groups: of each, the heaviest counts fully."""
+        repeated = 1 if self.settled else REPEATED
+        return sum(map(max, groups)) * (1 - repeated) + sum(map(sum, groups)) * repeated
 
 
 def usual_share(past: Evidence) -> float:
@@ -160,11 +198,6 @@ def usual_share(past: Evidence) -> float:
     calls = past.unverified + past.honest
     share = (past.unverified + 20 * USUAL_SHARE) / (calls + 20)
     return min(USUAL_SHARE, max(LOWEST_SHARE, 1.5 * share))
-
-
-def _dear(groups: dict[int, list[float]] | dict[str, list[float]], repeated: float) -> float:
-    """Return the weight of calls in groups: of each, the heaviest counts fully."""
-    return sum(max(g) + repeated * (sum(g) - max(g)) for g in groups.values())
 
 
 # The trickle.

@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
+from django.db.models import Case, Count, F, Field, Max, Q, QuerySet, When
 from django.utils.crypto import salted_hmac
 
 from .. import phones, signals
@@ -32,7 +32,7 @@ from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
 from ..prepared.queries import Parameter, Prepared
-from ..prepared.records import Record, Unknown, first_part, part
+from ..prepared.records import Record, Seconds, Unknown, first_part, part
 from . import budget, evidence
 from .evidence import Evidence, Observed, Strictness, Trickle
 from .visitors import Source
@@ -338,9 +338,11 @@ def judge(
     if scope == Scope.PREFIX:
         # The first people of a range pass at once, whatever strangers did before.
         rules = evidence.RANGE
-        calls = [call for call in calls if call.at >= decision.created_at]
-    else:
-        decision.passed_at = decision.passed_at or max((c.at for c in calls), default=None)
+        began = decision.created_at.timestamp()
+        calls = [call for call in calls if call.at >= began]
+    elif decision.passed_at is None and calls:
+        newest = max(call.at for call in calls)
+        decision.passed_at = now + timedelta(seconds=newest - now.timestamp())
     passed = evidence.weigh(calls, now, rules.memory, settled=True)
     drip = evidence.trickle(passed, rules)
     if not is_suspicious and not drip.wait:
@@ -355,13 +357,11 @@ def conclude(
     calls: Iterable[Observed], now: datetime, *, is_range: bool, strict: bool
 ) -> tuple[Evidence, float]:
     """Return the evidence of calls, and the weight of uncompleted calls that chance explains."""
-    calls = list(calls)
     rules: Strictness
     if is_range:
         rules = evidence.STRICT_RANGE if strict else evidence.RANGE
-        found = evidence.weigh(calls, now, rules.half_life)
-        before = [call for call in calls if call.at <= now - DAY]
-        share = evidence.usual_share(evidence.weigh(before, now, rules.half_life))
+        found, before = evidence.weigh_with_past(calls, now, rules.half_life)
+        share = evidence.usual_share(before)
     else:
         rules = evidence.STRICT_ADDRESS if strict else evidence.ADDRESS
         found = evidence.weigh(calls, now, rules.half_life)
@@ -395,7 +395,7 @@ def _look(prefix: str, network: str, now: datetime, spent: int | None = None) ->
                 seen.spent = record.number
             case "call":
                 source = record.text if scope == Scope.PREFIX else ""
-                call = Observed(record.number, source, record.at, record.level == completed)
+                call = Observed(record.number, source, record.seconds, record.level == completed)
                 seen.calls[scope].append(call)
             case "decision":
                 seen.decisions[scope] = GuardDecision(
@@ -429,7 +429,7 @@ def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
                 "created_at",
                 text="mode",
                 number="pk",
-                level=Case(When(denied=True, then=Value(1)), default=Value(0)),
+                level=Case(When(denied=True, then=1), default=0, output_field=Field()),
                 second="last_at",
                 third="passed_at",
                 fourth="returned_at",
@@ -439,7 +439,7 @@ def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
         calls = Call.objects.filter(is_test=False, **{name: value})
         calls = calls.exclude(status=Call.Status.REJECTED).order_by("-created_at")
         columns = {"text": "network", "number": "phone", "level": "progress"}
-        rows = part(f"call {name}", calls, "created_at", **columns)
+        rows = part(f"call {name}", calls, **columns, seconds=Seconds("created_at"))
         parts.append(rows.filter(created_at__gt=since, created_at__lte=today)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=today, created_at__lte=young)[:SAMPLE])
         parts.append(rows.filter(created_at__gt=young)[: SAMPLE // 4])

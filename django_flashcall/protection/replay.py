@@ -148,7 +148,7 @@ class _Site:
         for name, value, counts in limits:
             if counts:
                 self.windows[name, value].append(call.at)
-        seen = Observed(call.number, call.network, call.at, call.completed)
+        seen = Observed(call.number, call.network, call.at.timestamp(), call.completed)
         self.calls[Scope.PREFIX, call.prefix].append(seen)
         if call.network:
             self.calls[Scope.ADDRESS, call.network].append(seen._replace(network=""))
@@ -168,7 +168,8 @@ class _Site:
             if not value:
                 continue
             known = self.calls[scope, value]
-            while known and known[0].at <= call.at - fraud_guard.MEMORY:
+            oldest = (call.at - fraud_guard.MEMORY).timestamp()
+            while known and known[0].at <= oldest:
                 known.popleft()
             calls = [c for c in known if scope == Scope.PREFIX or c.number != call.number]
             decision = self.decisions.get((scope, value))
