@@ -86,6 +86,9 @@ class Storing:
 
         Returns:
             None if a transaction has to decide. Nothing is stored then.
+
+        Raises:
+            ProviderUnavailable: no slot is free, and the number is new.
         """
         plan, now = self.plan, self.now
         alias = plan.aliases[0]
@@ -98,7 +101,13 @@ class Storing:
         write, reservation = claim
         verification = _with(verification, phone)
         call, code = self._made(verification)
-        if not (call.is_test or self.slot.try_to_take()):
+        if call.is_test:
+            pass  # nothing is placed
+        elif phone.pk is None:
+            # A transaction would store the number and roll that back. If all of a crowd at a new
+            # number do so, MySQL ends most of them as deadlocks.
+            self.slot.take()
+        elif not self.slot.try_to_take():
             return None
         others = [_INSERT.bind(verification), dispatch.insert_write(call)]
         if count := limits.count_write(call):
