@@ -39,7 +39,7 @@ class Seconds(Func):
     def as_postgresql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **options: Any
     ) -> tuple[str, Any]:
-        template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
+        template = "DATE_PART('epoch', %(expressions)s)"
         return super().as_sql(compiler, connection, template=template, **options)
 
     def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:

@@ -6,8 +6,8 @@ So the same functions judge a request and answer "what if" for the calls of the 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -144,31 +144,43 @@ class _Scales:
         self.now = now.timestamp()
         self.half_life = half_life.total_seconds()
         self.settled = settled
-        self.numbers: dict[int, list[float]] = defaultdict(list)
-        self.networks: dict[str, list[float]] = defaultdict(list)
+        self.unverified = self.extra = self.honest = 0.0
+        self.heaviest_of_number: dict[int, float] = {}
+        self.heaviest_of_network: dict[str, float] = {}
         self.excess: Counter[int] = Counter()
-        self.from_network: Counter[tuple[str, int]] = Counter()
-        self.honest = self.extra = 0.0
+        self.from_network: Counter[tuple[str, float]] = Counter()
 
     def add(self, calls: Iterable[Observed]) -> None:
-        by_day: dict[tuple[int, int], list[tuple[float, float, str, bool]]] = defaultdict(list)
-        for number, network, at, completed in calls:
+        completed: dict[tuple[int, float], list[tuple[float, str]]] = {}
+        uncompleted = []
+        for number, network, at, is_completed in calls:
             age = self.now - at
             if age < 0:  # another request can be a moment ahead
                 age = 0.0
+            number_and_day = number, age // DAY
             fade = 0.5 ** (age / self.half_life)
-            by_day[number, int(age // DAY)].append((fade, age, network, completed))
-        for (number, day), found in by_day.items():
-            done = [(fade, network) for fade, _, network, completed in found if completed]
-            if done:
-                self._add_honest(number, day, len(found), *max(done))
-                continue
-            for fade, age, network, _ in found:
+            if is_completed:
+                completed.setdefault(number_and_day, []).append((fade, network))
+            else:
                 weight = fade if self.settled or age >= RIPE else fade * age / RIPE
-                self.numbers[number].append(weight)
-                self.networks[network].append(weight)
+                uncompleted.append((number_and_day, network, weight))
+        others: Counter[tuple[int, float]] = Counter()
+        for number_and_day, network, weight in uncompleted:
+            if number_and_day in completed:
+                others[number_and_day] += 1
+            else:
+                self._add_unverified(number_and_day[0], network, weight)
+        for number_and_day, found in completed.items():
+            self._add_honest(*number_and_day, len(found) + others[number_and_day], *max(found))
 
-    def _add_honest(self, number: int, day: int, calls: int, fade: float, network: str) -> None:
+    def _add_unverified(self, number: int, network: str, weight: float) -> None:
+        self.unverified += weight
+        if weight >= self.heaviest_of_number.get(number, 0):
+            self.heaviest_of_number[number] = weight
+        if weight >= self.heaviest_of_network.get(network, 0):
+            self.heaviest_of_network[network] = weight
+
+    def _add_honest(self, number: int, day: float, calls: int, fade: float, network: str) -> None:
         self.from_network[network, day] += 1
         if not network or self.from_network[network, day] <= PER_NETWORK:
             self.honest += fade
@@ -179,15 +191,13 @@ class _Scales:
             self.extra += more * fade
 
     def evidence(self) -> Evidence:
-        weight = self._dear(self.numbers.values())
-        if len(self.networks) > 1 or "" not in self.networks:
-            weight = min(weight, self._dear(self.networks.values()))
-        return Evidence(weight + self.extra, self.honest)
-
-    def _dear(self, groups: Collection[list[float]]) -> float:
-        """Return the weight of calls in groups: of each, the heaviest counts fully."""
+        # Of each number or network, the heaviest call counts fully.
+        dear = sum(self.heaviest_of_number.values())
+        if self.heaviest_of_network.keys() != {""}:
+            dear = min(dear, sum(self.heaviest_of_network.values()))
         repeated = 1 if self.settled else REPEATED
-        return sum(map(max, groups)) * (1 - repeated) + sum(map(sum, groups)) * repeated
+        weight = repeated * self.unverified + (1 - repeated) * dear
+        return Evidence(weight + self.extra, self.honest)
 
 
 def usual_share(past: Evidence) -> float:

@@ -386,31 +386,38 @@ def _look(prefix: str, network: str, now: datetime, spent: int | None = None) ->
     if spent is None and total is not None:
         values["spent_since"] = budget.spent_since(total, now)
     seen = Seen(spent=spent or 0)
+    to_range, from_address = seen.calls[Scope.PREFIX], seen.calls[Scope.ADDRESS]
     completed = int(Call.Progress.COMPLETED)
     for record in map(Record._make, _SEEN.rows(names, **values)):
-        of, _, name = record.of.partition(" ")
-        scope = Scope.PREFIX if name == "prefix" else Scope.ADDRESS
-        match of:
+        match record.of:
+            case "call prefix":
+                source, at = record.text, record.seconds
+                to_range.append(Observed(record.number, source, at, record.level == completed))
+            case "call network":
+                at = record.seconds
+                from_address.append(Observed(record.number, "", at, record.level == completed))
             case "spent":
                 seen.spent = record.number
-            case "call":
-                source = record.text if scope == Scope.PREFIX else ""
-                call = Observed(record.number, source, record.seconds, record.level == completed)
-                seen.calls[scope].append(call)
-            case "decision":
-                seen.decisions[scope] = GuardDecision(
-                    pk=record.number,
-                    scope=str(scope),
-                    value=prefix if scope == Scope.PREFIX else network,
-                    mode=record.text,
-                    denied=bool(record.level),
-                    created_at=record.at,
-                    last_at=record.second or record.at,
-                    passed_at=record.third,
-                    returned_at=record.fourth,
-                    solved_at=record.fifth,
-                )
+            case "decision prefix":
+                seen.decisions[Scope.PREFIX] = _decision(Scope.PREFIX, prefix, record)
+            case "decision network":
+                seen.decisions[Scope.ADDRESS] = _decision(Scope.ADDRESS, network, record)
     return seen
+
+
+def _decision(scope: Scope, value: str, record: Record) -> GuardDecision:
+    return GuardDecision(
+        pk=record.number,
+        scope=str(scope),
+        value=value,
+        mode=record.text,
+        denied=bool(record.level),
+        created_at=record.at,
+        last_at=record.second or record.at,
+        passed_at=record.third,
+        returned_at=record.fourth,
+        solved_at=record.fifth,
+    )
 
 
 def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
