@@ -29,7 +29,7 @@ class Unknown(Func):
 class Seconds(Func):
     """The seconds since 1970 of a time.
 
-    PostgreSQL calculates them: its driver takes four times as long to read times as numbers.
+    PostgreSQL calculates them, because numbers are much faster to read than times.
     """
 
     template = "%(expressions)s"
