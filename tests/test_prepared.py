@@ -2,7 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_flashcall import services
 from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, Verification
 from django_flashcall.prepared.queries import Prepared
-from django_flashcall.prepared.records import Record, Seconds, part
+from django_flashcall.prepared.records import Record, Seconds, first_part, part, seconds_of
 from django_flashcall.prepared.writes import (
     PreparedAdd,
     PreparedInsert,
@@ -197,20 +197,35 @@ def new_rows(number):
     return phone, verification
 
 
-@pytest.mark.parametrize("microseconds", [0, 1, 123456, 999999])
-def test_seconds_are_those_of_the_time(calls, microseconds):
-    # In March, so that a site without time zones has no doubt which hour is meant.
-    at = timezone.now().replace(month=3, day=3, microsecond=microseconds)
+SECONDS = Prepared(
+    Call,
+    lambda *, id, use_tz: [
+        first_part("none", Call.objects.filter(pk=0), "created_at"),
+        part("call", Call.objects.filter(pk=id), "created_at", seconds=Seconds("created_at")),
+    ],
+)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 123456, 999999])
+def test_seconds_are_those_of_the_time(calls, microsecond):
+    at = timezone.now().replace(microsecond=microsecond)
     Call.objects.filter(pk=calls[0].pk).update(created_at=at)
-    query = Prepared(
-        Call,
-        lambda *, id: [
-            part("call", Call.objects.filter(pk=id), "created_at", seconds=Seconds("created_at"))
-        ],
-    )
-    (row,) = query.rows(id=calls[0].pk)
-    record = Record._make(row)
+    (record,) = map(Record._make, SECONDS.rows(id=calls[0].pk, use_tz=True))
     assert (record.at, record.seconds) == (at, at.timestamp())
+
+
+def test_seconds_without_time_zones(calls, settings):
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    times = [datetime(2026, 10, 25, 2, 59, fold=1), datetime(2026, 10, 25, 3, 1)]
+    seconds = []
+    for at in times:  # the clock is set back from three to two
+        Call.objects.filter(pk=calls[0].pk).update(created_at=at)
+        (record,) = map(Record._make, SECONDS.rows(id=calls[0].pk, use_tz=False))
+        assert record.at == at
+        assert record.seconds == seconds_of(at)
+        seconds.append(record.seconds)
+    assert seconds[1] - seconds[0] == 120
 
 
 @pytest.fixture(params=[False, True])

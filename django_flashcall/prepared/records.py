@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, overload
 
+from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, DateTimeField, F, Field, Func, QuerySet, Value
 from django.db.models.expressions import RawSQL
@@ -27,7 +28,7 @@ class Unknown(Func):
 
 
 class Seconds(Func):
-    """The seconds since 1970 of a time.
+    """The seconds since 1970 of a time, as `seconds_of` returns them.
 
     PostgreSQL calculates them, because numbers are much faster to read than times.
     """
@@ -39,16 +40,42 @@ class Seconds(Func):
     def as_postgresql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **options: Any
     ) -> tuple[str, Any]:
-        template = "DATE_PART('epoch', %(expressions)s)"
+        kind = "timestamptz" if settings.USE_TZ else "timestamp"
+        template = f"DATE_PART('epoch', %(expressions)s::{kind})"
         return super().as_sql(compiler, connection, template=template, **options)
 
     def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:
-        converters = super().get_db_converters(connection)
-        return converters if connection.vendor == "postgresql" else [*converters, _timestamp]
+        if connection.vendor == "postgresql":
+            return []
+        return [*super().get_db_converters(connection), lambda value, *_: seconds_of(value)]
 
 
-def _timestamp(value: datetime | None, *unused: Any) -> float | None:
-    return None if value is None else value.timestamp()
+@overload
+def seconds_of(time: datetime) -> float: ...
+
+
+@overload
+def seconds_of(time: None) -> None: ...
+
+
+def seconds_of(time: datetime | None) -> float | None:
+    """Return the seconds since 1970 of a time; without a time zone, those of the same UTC time.
+
+    So differences of times without time zones are those that Python calculates.
+    """
+    if time is None:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+class Integer(Field[Any, Any]):
+    """What an integer is: drivers of PostgreSQL return integers, so that nothing is converted."""
+
+    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:
+        if connection.vendor == "postgresql":
+            return []
+        # MariaDB can return decimals for the rows of a UNION.
+        return [lambda value, *_: None if value is None else int(value)]
 
 
 class Record(NamedTuple):
@@ -102,6 +129,6 @@ def part(
 def first_part(of: str, rows: QuerySet[Any, Any], at: str, **columns: Any) -> QuerySet[Any, Any]:
     """Return `part` without NULL: PostgreSQL wants to know the types of all columns."""
     times = dict.fromkeys(("second", "third", "fourth", "fifth"), at)
-    numbers = dict.fromkeys(("number", "level"), Value(0, output_field=Field()))
+    numbers = dict.fromkeys(("number", "level"), Value(0, output_field=Integer()))
     texts = dict.fromkeys(("text", "more", "extra"), Value(""))
     return part(of, rows, at, seconds=Seconds(at), **{**times, **numbers, **texts, **columns})

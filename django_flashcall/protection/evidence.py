@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from ..prepared.records import seconds_of
+
 PATIENCE = timedelta(minutes=10)
 """A call counts more and more until it is so old: the person may still be entering the code."""
 
@@ -44,7 +46,7 @@ class Observed(NamedTuple):
     Attributes:
         number: identifies its number.
         network: the visitor's network.
-        at: when it was requested, in seconds since 1970; drivers read numbers faster than times.
+        at: when it was requested; see `seconds_of`.
         completed: its verification was completed.
     """
 
@@ -141,7 +143,7 @@ class _Scales:
     """Weighs calls. All calls of a number on one day have to be added together."""
 
     def __init__(self, now: datetime, half_life: timedelta, *, settled: bool = False) -> None:
-        self.now = now.timestamp()
+        self.now = seconds_of(now)
         self.half_life = half_life.total_seconds()
         self.settled = settled
         self.unverified = self.extra = self.honest = 0.0

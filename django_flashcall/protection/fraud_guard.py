@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Case, Count, F, Field, Max, Q, QuerySet, When
+from django.db.models import Case, Count, F, Max, Q, QuerySet, When
 from django.utils.crypto import salted_hmac
 
 from .. import phones, signals
@@ -32,7 +32,7 @@ from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
 from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
 from ..prepared.queries import Parameter, Prepared
-from ..prepared.records import Record, Seconds, Unknown, first_part, part
+from ..prepared.records import Integer, Record, Seconds, Unknown, first_part, part, seconds_of
 from . import budget, evidence
 from .evidence import Evidence, Observed, Strictness, Trickle
 from .visitors import Source
@@ -338,11 +338,11 @@ def judge(
     if scope == Scope.PREFIX:
         # The first people of a range pass at once, whatever strangers did before.
         rules = evidence.RANGE
-        began = decision.created_at.timestamp()
+        began = seconds_of(decision.created_at)
         calls = [call for call in calls if call.at >= began]
     elif decision.passed_at is None and calls:
         newest = max(call.at for call in calls)
-        decision.passed_at = now + timedelta(seconds=newest - now.timestamp())
+        decision.passed_at = now + timedelta(seconds=newest - seconds_of(now))
     passed = evidence.weigh(calls, now, rules.memory, settled=True)
     drip = evidence.trickle(passed, rules)
     if not is_suspicious and not drip.wait:
@@ -436,7 +436,7 @@ def _select(names: tuple[str, ...], **values: Any) -> list[QuerySet[Any, Any]]:
                 "created_at",
                 text="mode",
                 number="pk",
-                level=Case(When(denied=True, then=1), default=0, output_field=Field()),
+                level=Case(When(denied=True, then=1), default=0, output_field=Integer()),
                 second="last_at",
                 third="passed_at",
                 fourth="returned_at",

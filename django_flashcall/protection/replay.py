@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..conf import FlashcallSettings, Rate, conf
 from ..models import Call, GuardDecision
+from ..prepared.records import seconds_of
 from . import evidence, fraud_guard
 from .evidence import Observed
 from .fraud_guard import Kind, Narrowing, Scope, Seen
@@ -148,7 +149,7 @@ class _Site:
         for name, value, counts in limits:
             if counts:
                 self.windows[name, value].append(call.at)
-        seen = Observed(call.number, call.network, call.at.timestamp(), call.completed)
+        seen = Observed(call.number, call.network, seconds_of(call.at), call.completed)
         self.calls[Scope.PREFIX, call.prefix].append(seen)
         if call.network:
             self.calls[Scope.ADDRESS, call.network].append(seen._replace(network=""))
@@ -168,7 +169,7 @@ class _Site:
             if not value:
                 continue
             known = self.calls[scope, value]
-            oldest = (call.at - fraud_guard.MEMORY).timestamp()
+            oldest = seconds_of(call.at - fraud_guard.MEMORY)
             while known and known[0].at <= oldest:
                 known.popleft()
             calls = [c for c in known if scope == Scope.PREFIX or c.number != call.number]

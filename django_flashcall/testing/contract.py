@@ -249,8 +249,8 @@ class BackendContract(Steps):
                 self.assertIn(report.reference, ("", placing.request.reference))
                 known = report.provider_id == self._receipt(placing).provider_id != ""
                 self.assertTrue(report.reference or known, "The report finds its call.")
-                public = {report.reference, report.provider_id} - {call.code}
-                rest = without(repr(report), public)
+                public = {placing.request.reference, call.provider_id}
+                rest = without(repr(report), public, call.code)
                 self.assertFalse(shows(rest, call.code), "No code in a report.")
                 self.assertEqual(backend.parse_reports(request), [report], "Repeats are equal.")
 
