@@ -68,7 +68,7 @@ def seconds_of(time: datetime | None) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-class Integer(Field[Any, Any]):
+class Integer(Field):  # type: ignore[type-arg]
     """What an integer is: drivers of PostgreSQL return integers, so that nothing is converted."""
 
     def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Callable[..., Any]]:
