@@ -43,6 +43,8 @@ def phone_verified_required(view: Any = None, *, max_age_days: int | None = None
 class PhoneVerifiedRequiredMixin:
     """`phone_verified_required` for class-based views; list it first among the base classes.
 
+    The view's methods can be async.
+
     Attributes:
         phone_max_age_days: days since the user verified the number; None for any time.
     """
@@ -50,8 +52,15 @@ class PhoneVerifiedRequiredMixin:
     phone_max_age_days: int | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        view = phone_verified_required(max_age_days=self.phone_max_age_days)(super().dispatch)  # type: ignore[misc]
-        return view(request, *args, **kwargs)
+        dispatch: Callable[..., Any] = super().dispatch  # type: ignore[misc]
+
+        async def wait_for_it(*args: Any, **kwargs: Any) -> Any:
+            return await dispatch(*args, **kwargs)
+
+        # `dispatch` is no async function, even if it returns what async methods return.
+        view = wait_for_it if getattr(self, "view_is_async", False) else dispatch
+        required = phone_verified_required(max_age_days=self.phone_max_age_days)
+        return required(view)(request, *args, **kwargs)
 
 
 def non_atomic(view: View) -> View:

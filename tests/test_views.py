@@ -2,15 +2,18 @@
 
 import re
 from datetime import timedelta
+from functools import partial
 from urllib.parse import quote
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.views.generic import View
 
 from django_flashcall import services
@@ -639,6 +642,32 @@ def anyone(request):
 class Protected(PhoneVerifiedRequiredMixin, View):
     def get(self, request):
         return HttpResponse("in")
+
+
+async def anyone_later(request):
+    return HttpResponse("in")
+
+
+class ProtectedLater(PhoneVerifiedRequiredMixin, View):
+    async def get(self, request):
+        return HttpResponse("in")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("view", [phone_verified_required(anyone_later), ProtectedLater.as_view()])
+def test_async_views_for_those_with_a_verified_number(rf, view, settings):
+    """The user is not loaded yet: the event loop must not wait for the database."""
+
+    async def visit(user):
+        request = rf.get("/in/")
+        request.user = SimpleLazyObject(lambda: get_user_model().objects.get(pk=user.pk))
+        request.auser = partial(get_user_model().objects.aget, pk=user.pk)
+        return await view(request)
+
+    user = get_user_model().objects.create_user(username="ann")
+    assert async_to_sync(visit)(user).url == f"{START}?next=/in/"
+    Phone.objects.create(number=NUMBER, owner=user)
+    assert async_to_sync(visit)(user).content == b"in"
 
 
 @pytest.mark.parametrize("view", [phone_verified_required(anyone), Protected.as_view()])
