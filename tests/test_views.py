@@ -131,13 +131,14 @@ def test_what_comes_after_leads_back_to_the_beginning(client, path):
     assert client.get(path).url.startswith(START)
 
 
-def test_neither_token_nor_code_stands_in_a_page_or_url(client, outbox):
+def test_neither_token_nor_code_stands_in_a_page_or_url(client, outbox, configure):
+    configure(CODE_LENGTH=6)  # a code of four digits could be the length of a field
     check = start(client)
     response = client.post(check, {"code": outbox[0].code})
     (token,) = client.session["django_flashcall_tokens"].values()
     for seen in (response.url, *(client.get(url).content.decode() for url in (DONE, SIGNUP))):
         assert token not in seen
-        assert not shows(outbox[0].code, seen.replace("+7******4567", ""))
+        assert not shows(outbox[0].code, seen)
 
 
 @pytest.mark.parametrize(
