@@ -54,11 +54,11 @@ class PhoneVerifiedRequiredMixin:
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         dispatch: Callable[..., Any] = super().dispatch  # type: ignore[misc]
 
-        async def wait_for_it(*args: Any, **kwargs: Any) -> Any:
+        async def async_dispatch(*args: Any, **kwargs: Any) -> Any:
             return await dispatch(*args, **kwargs)
 
         # `dispatch` is no async function, even if it returns what async methods return.
-        view = wait_for_it if getattr(self, "view_is_async", False) else dispatch
+        view = async_dispatch if getattr(self, "view_is_async", False) else dispatch
         required = phone_verified_required(max_age_days=self.phone_max_age_days)
         return required(view)(request, *args, **kwargs)
 
