@@ -127,7 +127,11 @@ def weigh(
 def weigh_with_past(
     calls: Iterable[Observed], now: datetime, half_life: timedelta
 ) -> tuple[Evidence, Evidence]:
-    """Return the evidence of calls as `weigh` does, and that of those older than a day alone."""
+    """Return the evidence of calls as `weigh` does, and that of those older than a day alone.
+
+    Args:
+        calls, now, half_life: see `weigh`.
+    """
     scales = _Scales(now, half_life)
     recent: list[Observed] = []
     past: list[Observed] = []

@@ -101,13 +101,7 @@ class Storing:
         write, reservation = claim
         verification = _with(verification, phone)
         call, code = self._made(verification)
-        if call.is_test:
-            pass  # nothing is placed
-        elif phone.pk is None:
-            # A transaction would store the number and roll that back. If all of a crowd at a new
-            # number do so, MySQL ends most of them as deadlocks.
-            self.slot.take()
-        elif not self.slot.try_to_take():
+        if not (call.is_test or self._has_slot(is_new=phone.pk is None)):
             return None
         others = [_INSERT.bind(verification), dispatch.insert_write(call)]
         if count := limits.count_write(call):
@@ -116,6 +110,17 @@ class Storing:
             self.slot.release()  # the others of a crowd only learn that they came late
             return None
         return Stored(call, code, reservation)
+
+    def _has_slot(self, *, is_new: bool) -> bool:
+        """Take a slot; return False if a transaction has to tell why there is none.
+
+        For a new number, raise that at once: a transaction would store the number and roll that
+        back. If all of a crowd at a new number do so, MySQL ends most of them as deadlocks.
+        """
+        if is_new:
+            self.slot.take()
+            return True
+        return self.slot.try_to_take()
 
     def _reserve(self, phone: Phone, usage: Usage | None) -> Reservation:
         reservation = limits.reserve(phone, self.source, self.now, usage)
