@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import NoneType
@@ -229,12 +229,28 @@ def _test_numbers(value: Any) -> dict[str, str]:
 
 
 class Setting(Generic[T]):
-    """A key of ``FLASHCALL``: its default, its parser, and its description."""
+    """A key of ``FLASHCALL``: its default, its parser, and its description.
 
-    def __init__(self, default: Any, parse: Callable[[Any], T], meaning: str) -> None:
+    Args:
+        default: the value if the site gives none.
+        parse: returns the value in its final type; raises `ValueError` if it is wrong.
+        meaning: the description.
+        reads: the other settings that `parse` reads, if the result for a dictionary of plain values
+            is kept until it or one of them changes; None to parse a dictionary or list each time.
+    """
+
+    def __init__(
+        self,
+        default: Any,
+        parse: Callable[[Any], T],
+        meaning: str,
+        *,
+        reads: Collection[str] | None = None,
+    ) -> None:
         self.default = default
         self.parse = parse
         self.meaning = meaning
+        self.reads = reads
         self._parsed: dict[Any, T] = {}
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -250,17 +266,19 @@ class Setting(Generic[T]):
         if instance is None:
             return self
         given = instance.given.get(self.name, self.default)
-        # A dictionary or list can change, so it is parsed each time.
-        can_keep = isinstance(given, (str, int, NoneType))
-        kept = (type(given), given) if can_keep else None  # 1 and True are equal
-        if kept in self._parsed:
-            return self._parsed[kept]
+        key: Any = None
+        if isinstance(given, (str, int, NoneType)):
+            key = type(given), given  # 1 and True are equal
+        elif self.reads is not None:
+            key = repr([given, *map(instance.given.get, self.reads)])
+        if key in self._parsed:
+            return self._parsed[key]
         try:
             found = self.parse(given)
         except ValueError as error:
             raise ImproperlyConfigured(f"FLASHCALL[{self.name!r}]: {error}.") from None
-        if kept is not None and not callable(found):  # tests replace functions
-            self._parsed[kept] = found
+        if key is not None and not callable(found):  # tests replace functions
+            self._parsed[key] = found
         return found
 
 
@@ -356,6 +374,7 @@ class FlashcallSettings:
         _purposes,
         f"purpose of verifications → overrides of {', '.join(_OVERRIDES)}; a channel whose codes "
         "are shorter than the purpose requires is not offered",
+        reads=_OVERRIDES,
     )
     LOGIN = Setting(
         {},

@@ -160,6 +160,22 @@ def test_a_purpose_overrides_settings_of_its_own(settings):
     assert conf.PURPOSES["signup"].code_length == 4
 
 
+def test_purposes_follow_each_change(settings):
+    purposes = {"signup": {}}
+    settings.FLASHCALL = {"BACKENDS": BACKENDS, "PURPOSES": purposes}
+    assert conf.PURPOSES["signup"].max_calls == 3
+    settings.FLASHCALL["MAX_CALLS"] = 1  # its default
+    assert conf.PURPOSES["signup"].max_calls == 1
+    purposes["signup"]["MAX_CALLS"] = 2
+    assert conf.PURPOSES["signup"].max_calls == 2
+    purposes["signup"]["MAX_CALLS"] = True  # is equal to 1
+    settings.FLASHCALL["MAX_CALLS"] = 2
+    with pytest.raises(ImproperlyConfigured, match="MAX_CALLS of 'signup'"):
+        conf.PURPOSES  # noqa: B018
+    purposes["login"] = purposes.pop("signup") | {"MAX_CALLS": 1}
+    assert list(conf.PURPOSES) == ["login"]
+
+
 def test_a_channel_with_fewer_digits_than_its_purpose_demands_is_not_offered(settings):
     settings.FLASHCALL = {
         "BACKENDS": BACKENDS,
