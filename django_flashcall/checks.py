@@ -114,7 +114,7 @@ def _deployment() -> Iterator[CheckMessage]:
             yield Warning(
                 "FLASHCALL: the purpose 'login' has 4-digit codes: one guess in 10,000 logs in.",
                 hint="Ask the provider to enable 6-digit codes, then set "
-                'PURPOSES = {"login": {"CODE_LENGTH": 6}}.',
+                '"login": {"CODE_LENGTH": 6} in PURPOSES, beside your other purposes.',
                 id="django_flashcall.W005",
             )
     yield from _default_purposes()

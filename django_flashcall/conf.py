@@ -447,7 +447,8 @@ class FlashcallSettings:
         10,
         _integer(1),
         "wrong codes in a row for a number, over all verifications, until it is locked for an "
-        "hour; each further one doubles the time, up to a day; a right code resets the count",
+        "hour; each further one doubles the time, up to a day; a right code resets the count. Its "
+        "owner and known devices have a count of their own",
     )
     FAILURES_PER_IP = Setting(
         "20/day",
@@ -457,8 +458,9 @@ class FlashcallSettings:
     CHALLENGE = Setting(
         None,
         _optional(_callable),
-        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA; required when a "
-        "limit on addresses, ranges or the site is more than half used",
+        "dotted path of a `callable(request) -> bool`, the site's CAPTCHA; required when the fraud "
+        "guard has narrowed the range or the address, or a limit on addresses, ranges or the site "
+        "is more than half used",
     )
     DEFAULT_REGION = Setting("RU", _region, "country of numbers written without a country code")
     ALLOWED_COUNTRIES = Setting(["RU"], _regions, 'ISO 3166 country codes, or `"*"` for all')

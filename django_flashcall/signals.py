@@ -65,7 +65,8 @@ budget_spent = Signal()
 ``sender`` is `Refusal`; ``share`` in percent, ``spent`` and ``limit`` in calls."""
 
 fraud_suspected = Signal()
-"""The fraud guard refuses or suspects calls. Sent once a day for each range and address.
+"""The fraud guard refuses or suspects calls. Sent once a day for each range, address, country and
+operator.
 
 ``sender`` is `GuardDecision`, ``decision`` the row with its counts."""
 

@@ -832,7 +832,7 @@ def test_the_how_to(settings, outbox, pages):
     (block,) = [
         block
         for block in blocks(DOCS / "how-to" / "allauth.md")
-        if block.caption == "site/settings.py"
+        if block.caption == "mysite/settings.py"
     ]
     documented = {"INSTALLED_APPS": []}
     exec(block.text, {}, documented)

@@ -45,7 +45,7 @@ OTHERS_PACKAGES = {
 
 NEEDS_AN_APP = {
     "people/models.py",
-    "site/schedule.py",
+    "mysite/schedule.py",
     "mysite/celery.py",
     "mysite/celery_tasks.py",
     "mysite/ninja_urls.py",
@@ -219,7 +219,7 @@ def assert_settings_are_right(given):
     given["BACKENDS"] = {
         alias: entry
         for alias, entry in given["BACKENDS"].items()
-        if not entry["BACKEND"].startswith("site.")
+        if not entry["BACKEND"].startswith("mysite.")
     }
     if not given["BACKENDS"]:
         return
@@ -335,7 +335,7 @@ def test_the_page_that_asks_for_the_password_again(
     views = ModuleType("people_views")
     exec(compile(block.text, str(block), "exec"), vars(views))
     monkeypatch.setitem(sys.modules, "people_views", views)
-    template = tmp_path / "django_flashcall_example" / "password.html"
+    template = tmp_path / "people" / "password.html"
     template.parent.mkdir()
     template.write_text("{{ form }}")
     (engine,) = settings.TEMPLATES

@@ -287,10 +287,15 @@ def _default(action: Any) -> str:
 
 class Models(Generated):
     def markdown(self) -> str:
-        from django.apps import apps
+        from django.db.models import Model
+
+        from django_flashcall import models
 
         blocks = []
-        for model in apps.get_app_config("django_flashcall").get_models():
+        for name in models.__all__:
+            model = getattr(models, name)
+            if not issubclass(model, Model):  # `Channel`
+                continue
             rows = [
                 (f"`{field.name}`", type(field).__name__, field.verbose_name, field.help_text)
                 for field in model._meta.get_fields()
@@ -334,11 +339,11 @@ def reach(given: dict[str, Any]) -> dict[str, str]:
         "({confval}`CALLS_TOTAL`). An attack can cost you at most this number times the price "
         "of a call.",
         "Calls from one address": f"At most {address.number} unverified calls in an hour. The "
-        f"fraud guard narrows an address earlier: after {_stopped_at()} uncompleted calls to "
-        "different numbers, and sooner while much of the budget is spent.",
+        f"fraud guard narrows an address earlier: after {_stopped_at('ADDRESS')} uncompleted calls "
+        "to different numbers, and sooner while much of the budget is spent.",
         "Calls to one range": f"At most {value['CALLS_PER_PREFIX'].number} unverified calls in "
-        f"an hour. The fraud guard narrows a new range after {_stopped_at()} uncompleted calls "
-        "to different numbers from different addresses.",
+        f"an hour. The fraud guard narrows a new range after {_stopped_at('RANGE')} uncompleted "
+        "calls to different numbers from different addresses.",
         "Calls to a stranger's phone in a day": f"At most {phone.number}, and at most "
         f"{-(-phone.number // 2)} of them from one address, at least {value['COOLDOWN']} "
         "seconds apart.",
@@ -353,12 +358,14 @@ def _hit(guesses: int, digits: int) -> str:
     return f"{(1 - (1 - 10**-digits) ** guesses) * 100:.2g} %"
 
 
-def _stopped_at() -> int:
+def _stopped_at(of: str) -> int:
     """Return the calls without any completed one from which the guard narrows."""
-    from django_flashcall.protection.evidence import RANGE, USUAL_SHARE, Evidence
+    from django_flashcall.protection import evidence
 
+    rules = getattr(evidence, of)
+    found = evidence.Evidence
     calls = 1
-    while calls <= Evidence(calls).allowed(RANGE.floor, USUAL_SHARE, RANGE.deviations):
+    while calls <= found(calls).allowed(rules.floor, evidence.USUAL_SHARE, rules.deviations):
         calls += 1
     return calls
 
