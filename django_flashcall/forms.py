@@ -256,6 +256,9 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
             email.widget.attrs.setdefault("autocomplete", "email")
         self.fields["password"].help_text = password_validation.password_validators_help_text_html()
 
+    def clean_password(self) -> str:
+        return Secret(self.cleaned_data["password"])
+
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
         # Validate here, where the instance has the other values: a password must not equal them.

@@ -26,4 +26,9 @@ urlpatterns = [
         webhooks.DeliveryReportView.as_view(),
         name="delivery-report",
     ),
+    # Without the slash at the end, or with more: otherwise Django would log the secret.
+    path(
+        "delivery-reports/<str:alias>/<path:secret>",
+        webhooks.DeliveryReportView.as_view(),
+    ),
 ]

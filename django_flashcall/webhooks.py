@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 @method_decorator([csrf_exempt, login_not_required, non_atomic], name="dispatch")
 class DeliveryReportView(View):
-    """Receive delivery reports at ``<alias>/<secret>/``.
+    """Receive delivery reports at ``<alias>/<secret>/``, also without the slash at the end.
 
     Status 200 for every well-formed report, known or not; 400 for anything else; 403 from an
     unknown network; 404 for a wrong secret or alias; 405; 413 over 64 KiB. 503 if the database is

@@ -142,6 +142,14 @@ def test_hostile_searches_find_nothing_and_break_nothing(verification, typed):
             assert not response.context["cl"].result_list
 
 
+@pytest.mark.parametrize("value", ["\0", "nobody", "'", "9" * 5000])
+@pytest.mark.parametrize("name", ["backend", "reason"])
+def test_a_filter_with_what_is_no_choice_finds_nothing(verification, name, value):
+    response = operator(*VIEW).get(url("call"), {name: value})
+    assert response.status_code == 200
+    assert not response.context["cl"].result_list
+
+
 HOSTILE = [
     ("call", "phone__number__startswith", "+7916"),
     ("call", "phone__number", NUMBER),

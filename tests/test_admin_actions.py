@@ -183,6 +183,7 @@ def test_a_rules_prefix_is_typed_in_any_way(typed, prefix):
         ({"prefix": "+7916;ext=1"}, "Start with a plus"),
         ({"country": "XX"}, "Unknown country"),
         ({"country": "R"}, "Unknown country"),
+        ({"country": "ß"}, "Unknown country"),  # SS in capitals, which is South Sudan
         ({}, "Enter one of these"),
         ({"prefix": "+7916", "country": "RU"}, "Enter one of these"),
         ({"channel": "voice_code", "action": "allow"}, "Enter one of these"),
@@ -352,6 +353,8 @@ def test_a_paused_backend_is_resumed_by_hand(caller, provider, configure):
     assert LogEntry.objects.latest("pk").object_repr == "default"
     assert "No calls go through" not in caller.get(INDEX).content.decode()
     assert caller.post(path, follow=True).status_code == 200  # the second click
+    for unknown in ("nobody", "%00"):
+        assert caller.post(f"{url('call')}resume/{unknown}/").status_code == 404
     call(caller)
     assert Call.objects.latest("pk").status == "sent"
 

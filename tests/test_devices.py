@@ -270,6 +270,11 @@ class TestPages:
         known = [services.start(number, ip=HOME, device=value).is_known for number in numbers]
         assert known == [False, True, True, True]
 
+    def test_what_is_no_mark_is_not_kept(self, client, outbox):
+        client.cookies["flashcall_device"] = 'a:b:c.x"y\r\nSet-Cookie: z=1'
+        marks = self.verify(client, outbox).cookies["flashcall_device"].value.split(".")
+        assert marks[1:] == ["a:b:c"]
+
     def test_no_cookie_where_it_is_switched_off(self, client, outbox, configure):
         configure(KNOWN_DEVICE_DAYS=0)
         assert "flashcall_device" not in self.verify(client, outbox).cookies

@@ -7,11 +7,13 @@ import traceback
 import pytest
 from django.apps import apps
 from django.core import serializers
+from django.db import connection
 from django.views.debug import ExceptionReporter
 
 from django_flashcall import services
 from django_flashcall.backends import get_backend
 from django_flashcall.exceptions import FlashcallError
+from django_flashcall.models import Verification
 
 from .fixtures import PROVIDER_PASSWORD
 
@@ -108,6 +110,65 @@ def test_a_wrong_guess_does_not_show_the_code_or_the_guess(provider, six_digits,
     )
     assert not shows(code, shown)
     assert not shows(guess, shown)
+
+
+def broken_by(kind):
+    """Make the first statement with these words fail, as a bug would."""
+
+    def execute(execute, sql, *args):
+        if kind in sql:
+            raise TypeError("a bug")
+        return execute(sql, *args)
+
+    return connection.execute_wrapper(execute)
+
+
+def reported(caught, request, since):
+    """What a traceback and Django's error report say, from the first frame of a file on."""
+    frames = caught.tb
+    while since not in frames.tb_frame.f_code.co_filename:
+        frames = frames.tb_next
+    told = caught.type, caught.value, frames
+    trace = traceback.TracebackException(*told, capture_locals=True).format()
+    return "".join(trace) + ExceptionReporter(request, *told).get_traceback_html()
+
+
+SENT = {"code": "718293", "password": "Leaky-Secret-77", "phone_token": "t0ken:of:me"}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("verifications/{id}/check/", "UPDATE"), ("signup/", "INSERT"), ("login/", "FROM")],
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_error_in_the_api(api, provider, six_digits, rf, settings, path, kind, debug):
+    settings.DEBUG = debug
+    purpose = "login" if "login" in path else "signup"
+    verification = services.start("+79161234567", purpose=purpose)
+    sent = dict(SENT)
+    if "check" not in path:
+        code = provider.last_call("+79161234567").code
+        sent["phone_token"] = str(services.check(verification, code))
+    path = "/api/" + path.format(id=verification.pk)
+    with broken_by(kind), pytest.raises(TypeError) as caught:
+        api.post(path, {**sent, "username": "ann"}, format="json")
+    # The client of the test has them too.
+    shown = reported(caught, rf.get("/"), since="rest_framework/views.py")
+    assert "a bug" in shown
+    for secret in sent.values():
+        assert not shows(secret, shown)
+
+
+def test_an_error_of_the_signup_page(client, provider, six_digits, rf):
+    client.post("/phone/", {"phone": "+79161234567"})
+    code = provider.last_call("+79161234567").code
+    client.post(f"/phone/{Verification.objects.get().pk}/", {"code": code})
+    sent = {"username": "ann", "password": SENT["password"]}
+    with broken_by("INSERT"), pytest.raises(TypeError) as caught:
+        client.post("/phone/signup/", sent)
+    shown = reported(caught, rf.get("/"), since="django_flashcall/pages/views.py")
+    assert "a bug" in shown
+    assert not shows(SENT["password"], shown)
 
 
 def test_representations(provider, six_digits):

@@ -67,6 +67,12 @@ def test_a_delivered_call(call, post):
     assert str(row.price) == "0.3500"
 
 
+@pytest.mark.parametrize("offset", ["+1559", "+1600", "-2359"])
+def test_an_offset_that_no_place_has(call, post, offset):
+    assert post(body(call, doneDate=f"2026-05-05T10:20:35{offset}")) == 200
+    assert Call.objects.get().reports.get().done_at.month == 5
+
+
 def test_a_provider_does_not_log_in(call, post, settings):
     required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, required]
@@ -124,6 +130,18 @@ def test_wrong_secret_or_alias(call, post, secret, alias):
     assert not DeliveryReport.objects.exists()
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_without_the_slash_at_the_end(call, post, caplog, settings, debug):
+    """Django would answer with a redirect or an error, and log the secret."""
+    settings.DEBUG = debug
+    assert post(body(call), path().rstrip("/")) == 200
+    assert DeliveryReport.objects.count() == 1
+    for wrong in (f"{path()}x", f"{path()}/", path("x" * 32).rstrip("/")):
+        assert post(body(call), wrong) == 404
+    logged = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert SECRET not in logged
+
+
 def test_without_secrets_it_is_closed(call, post, configure):
     configure(DELIVERY_REPORT_SECRETS=[])
     assert post(body(call)) == 404
@@ -169,6 +187,7 @@ def test_well_formed_but_not_for_us(call, post, changes):
         {"messagePrice": "NaN", "segmentPrice": True},
         {"messagePrice": 1e300, "segmentPrice": "-1"},
         {"messagePrice": "9" * 19},
+        {"messagePrice": "99999999.99995"},  # too large once it is rounded
         {"submitDate": "2026-05-05T10:19:55", "doneDate": "2026-13-05T10:19:55+0300"},
         {"text": "\x00", "sourceAddr": "\x00"},
         {"id": "не наш"},

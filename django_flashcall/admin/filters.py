@@ -26,7 +26,7 @@ class BackendFilter(admin.SimpleListFilter):
         return [(alias, alias) for alias in conf.BACKENDS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
-        return queryset.filter(backend=self.value()) if self.value() else queryset
+        return _filtered(self, queryset, "backend")
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -39,7 +39,18 @@ class ReasonFilter(admin.SimpleListFilter):
         return [(code, reason.label) for code, reason in reasons.REASONS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
-        return queryset.filter(error_code=self.value()) if self.value() else queryset
+        return _filtered(self, queryset, "error_code")
+
+
+def _filtered(
+    choices: admin.SimpleListFilter, queryset: QuerySet[Call], field: str
+) -> QuerySet[Call]:
+    """Return the rows with the chosen value; none if it is not one of the choices."""
+    value = choices.value()
+    if not value:
+        return queryset
+    known = any(value == choice for choice, _label in choices.lookup_choices)
+    return queryset.filter(**{field: value}) if known else queryset.none()
 
 
 class DateFilter(admin.DateFieldListFilter):

@@ -7,10 +7,17 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from ..conf import conf
 from ..insight import health
 from ..models import Call, CircuitBreaker
 from ..verification import breaker
@@ -79,6 +86,8 @@ def resume(admin: HistoryAdmin, request: HttpRequest, alias: str) -> HttpRespons
         raise PermissionDenied
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
+    if alias not in conf.BACKENDS:
+        raise Http404
     if breaker.resume(alias):
         text = _("Calls go through “%s” again.") % alias
         log(request, CircuitBreaker.objects.get(backend=alias), CHANGE, text, alias)

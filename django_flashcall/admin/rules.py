@@ -56,8 +56,9 @@ class RuleForm(ModelForm):
             ) from None
 
     def clean_country(self) -> str:
-        country: str = self.cleaned_data["country"].strip().upper()
-        if country and country not in phonenumbers.SUPPORTED_REGIONS:
+        typed: str = self.cleaned_data["country"].strip()
+        country = typed.upper()  # that of ß is SS, another country
+        if typed and not (typed.isascii() and country in phonenumbers.SUPPORTED_REGIONS):
             raise ValidationError(
                 _("Unknown country. Use a two-letter code such as RU or KZ."), "invalid"
             )

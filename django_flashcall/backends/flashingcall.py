@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from http import HTTPStatus
@@ -273,17 +273,21 @@ def _price(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or len(str(value)) > 20:
         return None
     try:
-        price = Decimal(str(value))
-        return price.quantize(Decimal("0.0001")) if 0 <= price < 10**8 else None
+        price = Decimal(str(value)).quantize(Decimal("0.0001"))
+        return price if 0 <= price < 10**8 else None  # after rounding
     except InvalidOperation:
         return None
 
 
 def _date(value: Any) -> datetime | None:
-    """Return an ISO 8601 date with an offset; None if it is invalid or its year is implausible."""
+    """Return an ISO 8601 date with an offset; None if it is invalid or its year is implausible.
+
+    It is in UTC: PostgreSQL does not take every offset that Python does.
+    """
     try:
         date = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    sensible = date is not None and date.tzinfo is not None and 2000 < date.year < 2200
-    return date if sensible else None
+    if date is None or date.tzinfo is None or not 2000 < date.year < 2200:
+        return None
+    return date.astimezone(UTC)

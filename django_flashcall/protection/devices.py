@@ -8,6 +8,7 @@ find out with it which number it is for, and it is worthless for any other numbe
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
@@ -27,6 +28,9 @@ MARKS = 3
 
 LONGEST = 1000
 """Characters of a cookie or header that are read."""
+
+_FORM = re.compile(r"[\w:-]+", re.ASCII)
+"""The characters of a mark."""
 
 
 def issue(number: str) -> str | None:
@@ -52,13 +56,14 @@ def marks_of(request: Any) -> str:
 
 def remember(request: HttpRequest, response: HttpResponse, number: str) -> None:
     """Set the cookie of a browser that has just verified a number."""
-    mark = issue(number)
-    if mark is None:
+    new = issue(number)
+    if new is None:
         return
-    kept = [old for old in _split(request.COOKIES.get(COOKIE, "")) if not is_known(number, old)]
+    marks = _split(request.COOKIES.get(COOKIE, ""))
+    kept = [mark for mark in marks if _FORM.fullmatch(mark) and not is_known(number, mark)]
     response.set_cookie(
         COOKIE,
-        ".".join([mark, *kept[: MARKS - 1]]),
+        ".".join([new, *kept[: MARKS - 1]]),
         max_age=timedelta(days=conf.KNOWN_DEVICE_DAYS),
         path=settings.SESSION_COOKIE_PATH,
         domain=settings.SESSION_COOKIE_DOMAIN,

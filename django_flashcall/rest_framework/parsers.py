@@ -11,6 +11,8 @@ from rest_framework import parsers, status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.utils.json import strict_constant
 
+from ..redaction import Secret
+
 MAX_BODY_BYTES = 64 * 1024
 
 
@@ -18,6 +20,17 @@ class BodyTooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = _("The request is too large.")
     default_code = "too_large"
+
+
+class Body(dict[str, Any]):
+    """A JSON object. Tracebacks and error reports show neither it nor its texts: it has secrets."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        values = ((k, Secret(v) if isinstance(v, str) else v) for k, v in content.items())
+        super().__init__(values)
+
+    def __repr__(self) -> str:
+        return "{…}"
 
 
 class JSONParser(parsers.BaseParser):
@@ -43,6 +56,7 @@ class JSONParser(parsers.BaseParser):
         if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
         try:
-            return json.loads(body.decode(), parse_constant=strict_constant)
+            content = json.loads(body.decode(), parse_constant=strict_constant)
         except (ValueError, RecursionError):
             raise ParseError(_("The request is not valid JSON.")) from None
+        return Body(content) if isinstance(content, dict) else content

@@ -68,7 +68,7 @@ class _TypedField(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, bool) or not isinstance(data, (str, int)):
             self.fail("invalid")
-        return self.parse(str(data))
+        return self.parse(data if isinstance(data, str) else str(data))
 
     def parse(self, text: str) -> str:
         raise NotImplementedError
@@ -116,6 +116,13 @@ class PhoneTokenField(_TypedField):
         except FlashcallError as error:
             raise serializers.ValidationError(str(error), code=error.error_code) from None
         return token
+
+
+class _PasswordField(serializers.CharField):
+    """A password, which is hidden from tracebacks."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return Secret(super().to_internal_value(data))
 
 
 class _Documented:
@@ -291,7 +298,7 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
     """
 
     phone_token = PhoneTokenField(help_text="The token from the check of the code.")
-    password = serializers.CharField(
+    password = _PasswordField(
         write_only=True, trim_whitespace=False, max_length=4096, style={"input_type": "password"}
     )
 

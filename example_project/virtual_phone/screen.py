@@ -41,9 +41,7 @@ class ShownCall:
             id=call["mtNum"],
             caller=_grouped(call["calling_number"].removesuffix(code)),
             code=code,
-            to=phonenumbers.format_number(
-                phonenumbers.parse(call["number"]), phonenumbers.PhoneNumberFormat.INTERNATIONAL
-            ),
+            to=_international(call["number"]),
             spoken=call["spoken"],
             reached=call["reached"],
             rings=call["reached"] and age < ringing,
@@ -65,3 +63,12 @@ def screen() -> dict[str, Any]:
 def _grouped(number: str) -> str:
     """Format a Russian calling number, with or without its code, with spaces between groups."""
     return " ".join(filter(None, (number[:2], number[2:5], number[5:8], number[8:])))
+
+
+def _international(number: str) -> str:
+    """Format a number; one that cannot be one is shown as it is."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return number
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
