@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -37,6 +38,8 @@ SQLITE_OPTIONS = (
 )
 ID_OF_OTHER_SETTINGS = "django_flashcall.E013"
 
+ANSWERS = "django_flashcall.rest_framework.answers"
+
 
 @register("django_flashcall")
 def check_settings(
@@ -55,6 +58,7 @@ def check_settings(
         *_purposes(),
         *_user_phone_field(),
         *_new_accounts(),
+        *_login_answer(),
         *_reassignment(),
         *_task_framework(),
     ]
@@ -82,7 +86,8 @@ def _deployment() -> Iterator[CheckMessage]:
         )
     if "CALLS_TOTAL" not in conf.given:
         yield Warning(
-            "FLASHCALL: CALLS_TOTAL, the limit on all calls of the site, is not set.",
+            "FLASHCALL: CALLS_TOTAL, the limit on all calls of the site, is not set: the default "
+            f"of {FlashcallSettings.CALLS_TOTAL.default} applies.",
             hint="Set it to the calls that the site needs on its busiest day, for example "
             '"5000/day". It caps what an attack can cost; when it is used up, nobody is called.',
             id="django_flashcall.W003",
@@ -284,6 +289,26 @@ def _new_accounts() -> Iterator[CheckMessage]:
             hint="Set CREATE_USER in LOGIN to the dotted path of a callable(number) that creates "
             "and saves the account.",
             id="django_flashcall.E021",
+        )
+
+
+def _login_answer() -> Iterator[CheckMessage]:
+    """Report that the tokens that a login answers with need what is not installed."""
+    given = conf.given.get("LOGIN")
+    answer = given.get("ANSWER") if isinstance(given, Mapping) else None
+    if answer == f"{ANSWERS}.drf_token" and not apps.is_installed("rest_framework.authtoken"):
+        yield Error(
+            "FLASHCALL: ANSWER in LOGIN is 'drf_token', but 'rest_framework.authtoken' is not in "
+            "INSTALLED_APPS.",
+            hint="Add it, and run `manage.py migrate`.",
+            id="django_flashcall.E023",
+        )
+    if answer == f"{ANSWERS}.jwt" and find_spec("rest_framework_simplejwt") is None:
+        yield Error(
+            "FLASHCALL: ANSWER in LOGIN is 'jwt', but djangorestframework-simplejwt is not "
+            "installed.",
+            hint="Run `pip install django-flashcall[jwt]`.",
+            id="django_flashcall.E024",
         )
 
 

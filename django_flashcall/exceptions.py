@@ -295,7 +295,7 @@ class InvalidToken(FlashcallError):
 
     error_code = "invalid_token"
     field = "phone_token"
-    message = _("Your phone number needs to be verified again.")
+    message = _("Your phone number needs to be verified.")
 
 
 class PhoneTaken(FlashcallError):

@@ -142,6 +142,29 @@ def test_hostile_searches_find_nothing_and_break_nothing(verification, typed):
             assert not response.context["cl"].result_list
 
 
+def test_verifications_by_the_status_that_is_shown(many):
+    """The stored state is pending too when the time or the attempts are used up."""
+    now = timezone.now()
+    changes = {
+        "pending": {},
+        "expired": {"created_at": now - timedelta(seconds=301), "expires_at": now},
+        "failed": {"attempts_left": 0},
+        "verified": {"state": "verified"},
+        "redeemed": {"state": "redeemed", "expires_at": now},
+        "cancelled": {"state": "cancelled"},
+    }
+    for row, change in zip(many, [*changes.values(), {"state": "failed"}], strict=False):
+        Verification.objects.filter(pk=row.pk).update(**change)
+    Verification.objects.filter(pk__in=[row.pk for row in many[7:]]).delete()
+    client = operator(*VIEW)
+    for status in changes:
+        found = listed(client, "verification", status=status)
+        assert {row.status for row in found} == {status}
+        assert len(found) == 1 + (status == "failed")
+    assert len(listed(client, "verification")) == 7
+    assert not listed(client, "verification", status="nothing")
+
+
 @pytest.mark.parametrize("value", ["\0", "nobody", "'", "9" * 5000])
 @pytest.mark.parametrize("name", ["backend", "reason"])
 def test_a_filter_with_what_is_no_choice_finds_nothing(verification, name, value):

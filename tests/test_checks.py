@@ -194,6 +194,20 @@ def test_accounts_that_login_cannot_create(settings, monkeypatch, missing):
     assert found(settings, LOGIN=own) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "id", "missing"),
+    [("drf_token", "E023", "rest_framework.authtoken"), ("jwt", "E024", "simplejwt")],
+)
+def test_tokens_of_a_login_that_nothing_makes(settings, monkeypatch, name, id, missing):
+    login = {"LOGIN": {"ANSWER": f"django_flashcall.rest_framework.answers.{name}"}}
+    assert not found(settings, **login)
+    monkeypatch.setattr("django_flashcall.checks.apps.is_installed", lambda name: False)
+    monkeypatch.setattr("django_flashcall.checks.find_spec", lambda name: None)
+    (message,) = found(settings, **login)
+    assert message.id == f"django_flashcall.{id}"
+    assert missing in message.msg
+
+
 def test_a_number_that_its_account_needs_cannot_be_moved(settings):
     for keys in ({}, {"USER_PHONE_FIELD": "last_name"}):
         assert found(settings, REASSIGNED_NUMBERS=365, **keys) == []

@@ -203,7 +203,7 @@ def test_the_page_has_no_script_and_no_style_of_its_own():
 
 def test_the_page_of_nothing():
     text = page().content.decode()
-    assert "No calls in this period." in text
+    assert "Nothing in this period." in text
     assert "Cost" not in text
 
 

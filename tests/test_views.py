@@ -600,7 +600,7 @@ def test_a_signup_that_took_too_long(client, verified):
     Verification.objects.update(state="redeemed")
     response = client.post(SIGNUP, ANN)
     assert response.url.startswith(START)
-    said = "Your phone number needs to be verified again."
+    said = "Your phone number needs to be verified."
     assert errors(client.get(response.url)) == {"__all__": [said]}
     assert errors(client.get(response.url)) == {}
 

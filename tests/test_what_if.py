@@ -137,7 +137,7 @@ def test_the_page_explains_what_it_cannot_try(pumped, admin_client, wrong):
     assert "Enter a rate such as &quot;20/hour&quot;." in page
     assert "flashcall-tried" not in page
     page = admin_client.get(PAGE, {**OWN, "FRAUD_GUARD": "maybe"}).content.decode()
-    assert "Please correct the errors below." in page
+    assert "Please correct the error below." in page
 
 
 def test_the_page_replays_the_newest_calls_only(pumped, admin_client, monkeypatch):

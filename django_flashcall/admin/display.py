@@ -34,9 +34,14 @@ def call_status(status: str) -> str:
 
 def verification_status(status: str) -> str:
     """Return the status of a verification, including ``expired``, as a badge."""
+    return badge(TONES[status], status_name(status))
+
+
+def status_name(status: str) -> str:
+    """Return the label of the status of a verification, including ``expired``."""
     if status == Verification.EXPIRED:
-        return badge(TONES[status], pgettext("verification", "expired"))
-    return badge(TONES[status], Verification.State(status).label)
+        return pgettext("verification", "expired")
+    return str(Verification.State(status).label)
 
 
 def channel_name(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -13,7 +14,13 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..delivery import reasons
-from ..models import Call
+from ..models import Call, Verification
+from . import display
+
+LONGEST_VERIFICATION = timedelta(seconds=600)
+"""The maximum of ``CODE_TTL``."""
+
+State = Verification.State
 
 
 class BackendFilter(admin.SimpleListFilter):
@@ -59,6 +66,34 @@ class DateFilter(admin.DateFieldListFilter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = gettext("date")
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """Filter verifications by the status that the list shows, which depends on the time too."""
+
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(name, display.status_name(name)) for name in (*State.values, Verification.EXPIRED)]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Verification]
+    ) -> QuerySet[Verification]:
+        now = timezone.now()
+        status = self.value()
+        pending = queryset.filter(state=State.PENDING, attempts_left__gt=0)
+        if status == State.PENDING:
+            # The time of the start has an index.
+            recent = pending.filter(created_at__gt=now - LONGEST_VERIFICATION)
+            return recent.filter(expires_at__gt=now)
+        if status == Verification.EXPIRED:
+            return pending.filter(expires_at__lte=now)
+        if status == State.FAILED:
+            return queryset.filter(Q(state=status) | Q(state=State.PENDING, attempts_left=0))
+        if status in State.values:
+            return queryset.filter(state=status)
+        return queryset if status is None else queryset.none()
 
 
 class PhoneFilter(admin.SimpleListFilter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -24,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: Mapping[str, Any]) -> None:
-    """Serve until interrupted and print every call; `options` come from `add_arguments`."""
+    """Serve until interrupted and print every call; `options` come from `add_arguments`.
+
+    Raises:
+        SystemExit: the port is taken.
+    """
     simulator = Simulator(
         [
             Account(options["login"], options["password"], six_digits=options["six_digits"]),
@@ -36,12 +39,24 @@ def serve(options: Mapping[str, Any]) -> None:
         auto_reports=True,
         report_delay=options["report_delay"],
     )
-    with contextlib.suppress(KeyboardInterrupt), simulator:
-        print(f"The provider's API: {simulator.url} (GET {simulator.url}calls)", flush=True)
-        for n in count(1):
-            call = simulator.wait_for_call(n, timeout=None)
-            said = f'says "{call.spoken}"' if call.voice else "hangs up"
-            print(f"{call.calling_number} calls {call.number} and {said}", flush=True)
+    try:
+        simulator.start()
+    except OSError as error:
+        raise SystemExit(
+            f"Cannot serve on port {options['port']}: {error.strerror}. Choose another --port."
+        ) from None
+    try:
+        _print_calls(simulator)
+    except KeyboardInterrupt:
+        simulator.stop()
+
+
+def _print_calls(simulator: Simulator) -> None:
+    print(f"The provider's API: {simulator.url} (GET {simulator.url}calls)", flush=True)
+    for n in count(1):
+        call = simulator.wait_for_call(n, timeout=None)
+        said = f'says "{call.spoken}"' if call.voice else "hangs up"
+        print(f"{call.calling_number} calls {call.number} and {said}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
