@@ -445,7 +445,7 @@ class FlashcallSettings:
     )
     MAX_FAILURES = Setting(
         10,
-        _integer(1),
+        _integer(1, 1000),
         "wrong codes in a row for a number, over all verifications, until it is locked for an "
         "hour; each further one doubles the time, up to a day; a right code resets the count. Its "
         "owner and known devices have a count of their own",

@@ -62,6 +62,16 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=time.time_ns() // 10**6 << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
 
 
+def is_key_of(account: models.Model, key: Any) -> bool:
+    """Return True if a key is the primary key of an account.
+
+    Until an account is loaded again, its key can have another type than the database returns, such
+    as the default of its field.
+    """
+    field = account._meta.pk
+    return key is not None and field.to_python(account.pk) == field.to_python(key)
+
+
 class Channel(models.TextChoices):
     FLASH_CALL = FLASH_CALL, _("flash call")
     VOICE_CODE = VOICE_CODE, _("voice code")
@@ -263,12 +273,12 @@ class Verification(models.Model):
     def belongs_to(self, user: AbstractBaseUser | None, session: str | None) -> bool:
         """Return True if this user or session started it, or if it is tied to neither."""
         if self.user_id is not None:
-            return user is not None and user.pk == self.user_id
+            return user is not None and is_key_of(user, self.user_id)
         return not self.session or constant_time_compare(self.session, session or "")
 
     def erase_codes(self) -> None:
         """Delete the code digests of all its calls, because the verification is finished."""
-        self.calls.update(code_digest="")
+        Call.objects.filter(verification=self).update(code_digest="")
 
     def progress_write(self, progress: Call.Progress) -> Write:
         """Return the statement that stores progress on its calls, and deletes their digests."""
@@ -278,7 +288,8 @@ class Verification(models.Model):
     def newest_call(self) -> Call:
         """The latest call, cached; `Call.newest` fetches both in one query."""
         if not hasattr(self, "_newest_call"):
-            self._newest_call = self.calls.latest("pk")
+            calls = Call.objects.using(router.db_for_write(Call)).filter(verification=self)
+            self._newest_call = calls.latest("pk")
         return self._newest_call
 
     @newest_call.setter

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
@@ -41,8 +41,8 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Call, Refusal, Verification
-from .prepared.queries import is_parameter
+from .models import Call, Refusal, Verification, is_key_of
+from .prepared.queries import has_plain_key
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -580,11 +580,12 @@ def _look_up(number: str, source: Source, now: datetime, *, account: Person = No
     Raises:
         PhoneNotAllowed: the number must not be called.
     """
-    owner = None if account is None else account.pk
-    found = facts.look(number, source, now, account=owner if is_parameter(owner) else None)
+    person: Any = account
+    is_plain = person is not None and has_plain_key(person)
+    found = facts.look(number, source, now, account=person.pk if is_plain else None)
     # Primary keys of unusual types are compared here.
-    if not is_parameter(owner) and found.judgement.phone.pk is not None:
-        is_owner = found.judgement.phone.owner_id == owner
+    if person is not None and not is_plain and found.judgement.phone.pk is not None:
+        is_owner = is_key_of(person, found.judgement.phone.owner_id)
         found = found._replace(judgement=replace(found.judgement, is_owner=is_owner))
     if number in conf.TEST_NUMBERS:  # they are never called
         return found._replace(judgement=replace(found.judgement, stopped=()))
@@ -677,7 +678,8 @@ def _state_error(
     if verification.status == Verification.EXPIRED:
         verification.erase_codes()
     if verification.state == Verification.State.FAILED:
-        verification.newest_call = verification.calls.latest("pk")
+        calls_of_it = Call.objects.using(_database()).filter(verification=verification)
+        verification.newest_call = calls_of_it.latest("pk")
     error = explain(verification) or TooManyCalls(NO_CALLS_LEFT)
     if isinstance(error, TooManyAttempts):
         error.attempts_left = 0

@@ -485,3 +485,23 @@ class TestBugs:
         with pytest.raises(DatabaseError) as raised, connection.cursor() as cursor:
             cursor.execute(statement.format(Call._meta.db_table))
         assert not is_temporary(raised.value)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_that_count_are_made_again_after_a_serialization_failure(outbox, monkeypatch):
+    """Under REPEATABLE READ, PostgreSQL refuses rows that another request makes just now."""
+    monkeypatch.setattr("django_flashcall.protection.budget._made", None)
+    refused = []
+
+    def refuse(execute, sql, *args):
+        if "INSERT" in sql and "callcount" in sql and not refused:
+            refused.append(sql)
+            cause = Exception()
+            cause.sqlstate = "40001"
+            raise OperationalError("could not serialize access") from cause
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(refuse):
+        services.start("+79161234567")
+    assert refused
+    assert CallCount.objects.aggregate(n=Sum("calls"))["n"] == 1

@@ -61,6 +61,13 @@ def test_values_of_every_type(calls):
     assert BY_ALL.rows(since=call.created_at, **{**values, "reference": uuid.uuid4()}) == []
 
 
+def test_a_value_of_another_type_than_its_field(calls):
+    """The ORM converts it. Here, the placeholder would be converted, and looked for."""
+    by_text = Prepared(Call, lambda *, id: [Call.objects.filter(provider_id=id).values_list("pk")])
+    with pytest.raises(TypeError, match="'id'"):
+        by_text.rows(id=8812345)
+
+
 def test_it_is_compiled_once(calls):
     built = []
 

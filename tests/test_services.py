@@ -20,6 +20,7 @@ from django_flashcall.exceptions import (
     Misconfigured,
     NumberRejected,
     PhoneNotAllowed,
+    PhoneNotFound,
     PhoneTaken,
     ProviderUnavailable,
     TemporaryFailure,
@@ -41,14 +42,17 @@ NUMBER = "+79161234567"
 class ScriptedBackend(BaseBackend):
     """A backend whose next answers a test chooses; it then places calls."""
 
-    answers: list[BaseException] = []
+    answers: list[BaseException | Receipt] = []
     requests: list[CallRequest] = []
 
     def place_call(self, request: CallRequest) -> Receipt:
         self.requests.append(request)
-        if self.answers:
-            raise self.answers.pop(0)
-        return Receipt("4711")
+        if not self.answers:
+            return Receipt("4711")
+        answer = self.answers.pop(0)
+        if isinstance(answer, Receipt):
+            return answer
+        raise answer
 
 
 @pytest.fixture
@@ -743,3 +747,61 @@ class TestFindAndCheck:
         found, _token = services.find_and_check(verification.pk, code)
         assert found.newest_call == Call.objects.latest("pk")
         assert found.newest_call.status == "rejected"
+
+
+class TestWhatABackendOfTheSiteReturns:
+    """Its provider's JSON, as it is: what the type hints forbid, and nothing checks."""
+
+    @pytest.mark.parametrize(
+        ("given", "stored"),
+        [(8812345, "8812345"), ("8812345", "8812345"), (None, ""), ("a" * 65, ""), ("a\0b", "")],
+    )
+    def test_the_identifier(self, backend, given, stored):
+        backend.answers = [Receipt(provider_id=given)]
+        call = services.start(NUMBER).newest_call
+        call.refresh_from_db()
+        assert (call.status, call.provider_id) == ("sent", stored)
+
+    @pytest.mark.parametrize(
+        ("given", "stored"), [("17", 17), (17, 17), (2**40, None), ("E17", None), (None, None)]
+    )
+    def test_the_number_of_an_error(self, backend, given, stored):
+        backend.answers = [NumberRejected("Unknown number.", code=given)]
+        with pytest.raises(InvalidDestination):
+            services.start(NUMBER)
+        call = Call.objects.get()
+        assert (call.status, call.provider_code) == ("rejected", stored)
+        assert Phone.objects.get().last_called_at is None
+
+
+class TestUnusualAccounts:
+    @pytest.mark.parametrize("user", [lambda: get_user_model()(), lambda: deleted("ann")])
+    def test_an_account_that_is_not_in_the_database_has_no_number(self, user):
+        Phone.objects.create(number=NUMBER)
+        assert services.phone_of(user()) is None
+        assert not services.has_verified_phone(user())
+        with pytest.raises(PhoneNotFound):
+            services.remove_phone(user())
+
+    def test_a_key_of_another_type(self, outbox, configure):
+        """As the accounts of JSON web tokens have it, which are not loaded."""
+        configure(COOLDOWN=0)
+        ann = get_user_model().objects.create_user("ann")
+        stateless = get_user_model()(pk=str(ann.pk))
+        for _ in range(2):  # the second time as the owner
+            verification = services.start(NUMBER, purpose="change", user=stateless)
+            assert services.find(verification.pk, user=ann) == verification
+            code = outbox[-1].code
+            found, token = services.find_and_check(verification.pk, code, user=stateless)
+            phone = services.redeem(token, purpose="change", user=stateless)
+            assert phone.owner_id in (ann.pk, str(ann.pk))
+        assert found.is_known
+        assert services.phone_of(ann) == phone
+        with pytest.raises(VerificationNotFound):
+            services.find(verification.pk, user=get_user_model().objects.create_user("bob"))
+
+
+def deleted(name):
+    user = get_user_model().objects.create_user(name)
+    user.delete()
+    return user

@@ -68,7 +68,7 @@ def _store(found: Call, report: Report) -> Call | None:
     was_placed = can_be and bool(rejected.update(status=Status.UNKNOWN))
     if not _update_call(call, report):
         return None  # erased or pruned in the meantime
-    call.refresh_from_db(fields=["status", *REPORTED])
+    call.refresh_from_db(fields=["status", *REPORTED], using=router.db_for_write(Call))
     row = _row(call, report)
     if _INSERT.execute(row):  # else, this outcome is already stored
         _announce(call, row)

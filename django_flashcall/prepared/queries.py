@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, router
+from django.db import connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
@@ -86,11 +86,16 @@ class Statement:
         names = {
             _key(_adapt(mark, connection)): name for name, mark in marks.items() if _has_mark(mark)
         }
+        converted_marks = {key[-1]: name for key, name in names.items()}
         self._parameters: list[tuple[str, Any]] = []
         texts = []
         for compiler in compilers:
             text, parameters = compiler.as_sql()
             named = [(names.get(_key(value), ""), value) for value in parameters]
+            for name, value in named:
+                if not name and (changed := converted_marks.get(_key(value)[-1])):
+                    # Otherwise, the placeholder would be stored or looked for.
+                    raise TypeError(f"The field of {changed!r} takes another type of value.")
             shown = ["%s" if name else _constant(value) for name, value in named]
             texts.append(_fill(text, shown))
             self._parameters += [
@@ -186,9 +191,25 @@ def _key(value: Any) -> tuple[bool, bool, str]:
     return isinstance(value, int), isinstance(value, str), text
 
 
-def is_parameter(value: Any) -> bool:
-    """Return True if a value can be one of a prepared statement."""
-    return value is None or isinstance(value, (str, int, datetime, UUID, IPv4Address, IPv6Address))
+_PLAIN_KEYS: dict[type[Any], type[Any]] = {
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.SmallAutoField: int,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+    models.PositiveBigIntegerField: int,
+    models.UUIDField: UUID,
+    models.CharField: str,
+}
+"""Fields that leave their keys as they are, so that a placeholder can stand there."""
+
+
+def has_plain_key(row: Model) -> bool:
+    """Return True if the primary key of a row can be a value of a prepared statement."""
+    field: Any = row._meta.pk
+    while field.remote_field is not None:  # of a parent model
+        field = field.target_field
+    return type(row.pk) is _PLAIN_KEYS.get(type(field))
 
 
 def _has_mark(value: Parameter) -> bool:

@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import router
 from django.db.models import Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from ..conf import Rate, conf
+from ..database_errors import transact
 from ..models import CallCount
 from ..prepared.records import Record, first_part
 from ..prepared.writes import PreparedAdd, Write
@@ -98,7 +100,9 @@ def make_rows(at: datetime) -> None:
     if rate is None or _made == (begins_at := _slice(rate, at)):
         return
     rows = [CallCount(begins_at=begins_at, part=part) for part in range(PARTS)]
-    CallCount.objects.bulk_create(rows, ignore_conflicts=True)
+    using = router.db_for_write(CallCount)
+    counts = CallCount.objects.using(using)
+    transact(lambda: counts.bulk_create(rows, ignore_conflicts=True), using)
     _made = begins_at
 
 

@@ -286,7 +286,7 @@ def request_key(number: str, source: Source) -> str:
 
 def _asked_at(key: str, number: str, now: datetime) -> datetime:
     """Return when a visitor asked first; now if it was not remembered yet."""
-    rows = GuardRequest.objects.all()
+    rows = GuardRequest.objects.using(router.db_for_write(GuardRequest))
     prefix = phones.prefix(number)
     asked_at = rows.filter(key=key).values_list("asked_at", flat=True).first()
     if asked_at is not None and now - evidence.RETURN_WITHIN < asked_at <= now:
@@ -480,10 +480,12 @@ def _save(decision: GuardDecision, now: datetime, *, denied: bool, refused: int)
     if not decision.denied:  # it has just begun
         values |= {"created_at": decision.created_at}
     decision.denied = denied
-    row = GuardDecision.objects.filter(scope=decision.scope, value=decision.value)
+    using = router.db_for_write(GuardDecision)
+    rows = GuardDecision.objects.using(using)
+    row = rows.filter(scope=decision.scope, value=decision.value)
     if decision.pk is None:
         try:
-            with transaction.atomic(using=router.db_for_write(GuardDecision)):
+            with transaction.atomic(using=using):
                 decision.last_at, decision.count, decision.told_on = now, refused, today
                 decision.save(force_insert=True)
         except IntegrityError:  # somebody else was faster

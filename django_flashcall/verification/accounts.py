@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.utils.crypto import get_random_string
 
 from ..conf import conf
+from ..models import is_key_of
 
 Person = AbstractBaseUser | AnonymousUser | None
 Account = Any
@@ -59,16 +60,27 @@ def create_for_number(number: str) -> Account:
     return create_user(password=None, **fields)
 
 
-def loaded_for_login(account: Account) -> Account | None:
+def loaded_for_login(account: Account, *, is_new: bool = False) -> Account | None:
     """Return the account as the site's authentication backends load it, ready for Django's `login`.
 
     The first backend that returns it is used for its session. Django's own returns no inactive
     users. None means that no backend lets the account log in.
+
+    Args:
+        account: the account.
+        is_new: it was created in this transaction. It is not loaded, because backends read from the
+            replica, if the site has one; Django's own still refuse inactive users.
     """
     for path in settings.AUTHENTICATION_BACKENDS:
-        get_user = getattr(load_backend(path), "get_user", None)
-        found = get_user(account.pk) if get_user else None
-        if found is not None and found.pk == account.pk:
+        backend = load_backend(path)
+        if not hasattr(backend, "get_user"):
+            continue
+        if is_new:
+            may_log_in = getattr(backend, "user_can_authenticate", lambda account: True)
+            found = account if may_log_in(account) else None
+        else:
+            found = backend.get_user(account.pk)
+        if found is not None and is_key_of(account, found.pk):
             found.backend = path  # as `authenticate` does
             return found
     return None

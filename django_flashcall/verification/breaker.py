@@ -106,7 +106,8 @@ def record(alias: str, error: ProviderError | None, breaker: CircuitBreaker | No
 
 def resume(alias: str) -> bool:
     """Let calls go through a backend again; return False if it had not failed."""
-    row = CircuitBreaker.objects.filter(backend=alias, failures__gt=0).first()
+    breakers = CircuitBreaker.objects.using(router.db_for_write(CircuitBreaker))
+    row = breakers.filter(backend=alias, failures__gt=0).first()
     if row is None:
         return False
     row.failures, row.opened_at, row.next_try_at, was_paused = 0, None, None, row.opened_at
@@ -122,10 +123,11 @@ def _count_failure(alias: str, error: ProviderError) -> None:
         return
     now = timezone.now()
     change = {"failures": F("failures") + 1, "reason": error.description}
-    row = CircuitBreaker.objects.filter(backend=alias)
+    using = router.db_for_write(CircuitBreaker)
+    row = CircuitBreaker.objects.using(using).filter(backend=alias)
     if not row.update(**change):
         try:
-            with transaction.atomic(using=router.db_for_write(CircuitBreaker)):
+            with transaction.atomic(using=using):
                 CircuitBreaker.objects.create(backend=alias, failures=1, reason=error.description)
         except IntegrityError:  # another request created it first
             row.update(**change)

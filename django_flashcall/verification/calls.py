@@ -45,6 +45,9 @@ from . import breaker, codes
 
 logger = logging.getLogger("django_flashcall")
 
+IDENTIFIER_LENGTH = 64
+"""Characters of a provider's identifier that are stored."""
+
 TROUBLE_LOGGED_EVERY = 600
 """Minimum seconds between two log messages about the same problem with a backend."""
 
@@ -120,7 +123,7 @@ def place(
                 _log_lost(call, "code", raised)
                 lost = raised
     if error is None:
-        _save_response(call, Call.Status.SENT, provider_id=receipt.provider_id)
+        _save_response(call, Call.Status.SENT, provider_id=_identifier(receipt))
         breaker.record(call.backend, None, failing)
         logger.info("Call placed.", extra=_context(call))
         signals.call_placed.send_robust(Call, call=call, error=None, duration=duration)
@@ -194,7 +197,7 @@ def fail(
         Call.Status.REJECTED if is_rejected else Call.Status.UNKNOWN,
         refund=reservation if is_rejected else None,
         error_code=refusal.error_code if refusal else "",
-        provider_code=error.code,
+        provider_code=_number(error.code),
         provider_message=error.description,
         must_mend=isinstance(error, Misconfigured),
     )
@@ -260,7 +263,7 @@ def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> 
     if _ANSWER.execute(status, pk=call.pk, **values):
         return True
     Call.objects.filter(pk=call.pk).update(**values)
-    call.refresh_from_db(fields=["status"])
+    call.refresh_from_db(fields=["status"], using=router.db_for_write(Call))
     return False
 
 
@@ -275,7 +278,8 @@ def _write_refused(
 
     is_failed = transact(write, router.db_for_write(Call))
     if is_failed is None:
-        verification.refresh_from_db(fields=["calls_left", "state"])
+        using = router.db_for_write(Verification)
+        verification.refresh_from_db(fields=["calls_left", "state"], using=using)
         return
     verification.calls_left += 1
     if is_failed:
@@ -290,6 +294,24 @@ def _answer(status: Call.Status, *, pk: Any, **values: Any) -> tuple[Any, dict[s
 _ANSWER = PreparedUpdate(Call, _answer)
 
 
+# A backend of a site may pass on what its provider's JSON contains.
+
+
+def _identifier(receipt: Receipt) -> str:
+    """Return the provider's identifier of a call, as the database takes it."""
+    text = str(receipt.provider_id or "")
+    return text if text.isprintable() and len(text) <= IDENTIFIER_LENGTH else ""
+
+
+def _number(value: Any) -> int | None:
+    """Return the provider's number of an error, as the database takes it."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) < 2**31 else None
+
+
 def _refund(call: Call, reservation: Reservation) -> bool:
     """Refund a call that was certainly not placed to its number and its verification.
 
@@ -299,7 +321,8 @@ def _refund(call: Call, reservation: Reservation) -> bool:
     verification = call.verification
     row = Verification.objects.filter(pk=verification.pk)
     row.update(calls_left=F("calls_left") + 1)
-    is_placed = verification.calls.exclude(status=Call.Status.REJECTED).exists()
+    calls = Call.objects.using(router.db_for_write(Call)).filter(verification=verification)
+    is_placed = calls.exclude(status=Call.Status.REJECTED).exists()
     is_failed = not is_placed and bool(
         row.filter(state=Verification.State.PENDING).update(state=Verification.State.FAILED)
     )

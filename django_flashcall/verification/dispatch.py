@@ -167,8 +167,9 @@ def place_queued(id: int) -> None:
         id: the primary key of the call.
     """
     now = timezone.now()
-    row = QueuedCall.objects.select_related("call__phone", "call__verification__phone")
-    queued = row.filter(call=id).first()
+    # Not from a replica, which may not have the row yet.
+    row = QueuedCall.objects.using(router.db_for_write(QueuedCall)).filter(call=id)
+    queued = row.select_related("call__phone", "call__verification__phone").first()
     if queued is None or not _take(queued, now):
         return
     call: Call = queued.call
@@ -218,7 +219,8 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
     if again and not _drops_duplicates(call.backend):
         _give_up(call, TemporaryFailure("It would be placed twice."), None, again=again)
         return
-    is_newest = not verification.calls.filter(pk__gt=call.pk).exists()
+    calls_of_it = Call.objects.using(router.db_for_write(Call)).filter(verification=verification)
+    is_newest = not calls_of_it.filter(pk__gt=call.pk).exists()
     if not (verification.is_pending and is_newest):
         late = TemporaryFailure("No worker placed the call in time.")
         _give_up(call, late, None, again=again)

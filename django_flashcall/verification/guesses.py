@@ -15,7 +15,7 @@ from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
-from ..prepared.queries import is_parameter
+from ..prepared.queries import has_plain_key
 from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
 from ..protection import limits, refusals, visitors
 from ..redaction import Secret
@@ -31,7 +31,7 @@ class Visitor(NamedTuple):
     @property
     def is_simple(self) -> bool:
         """Whether a prepared statement can look for the account."""
-        return self.account is None or is_parameter(self.account.pk)
+        return self.account is None or has_plain_key(self.account)
 
     def owns(self, verification: Verification) -> bool:
         """Return True if `find` finds the verification."""
@@ -129,7 +129,7 @@ class Guess:
                 savepoint=False,
             )
             if has_failed:  # those who succeed after all do not count for their address
-                verification.attempts.update(counts=False)
+                Attempt.objects.filter(verification=verification).update(counts=False)
         else:
             attempt = Attempt(verification=verification, created_at=now)
             attempt.ip = None if self.address is None else str(self.address)

@@ -83,7 +83,9 @@ def find(
 def phone_of(user: Person) -> Phone | None:
     """Return the verified number of a user, or None."""
     account = account_of(user)
-    return None if account is None else Phone.objects.filter(owner=account.pk).first()
+    if account is None or account.pk is None:  # not saved, or deleted
+        return None
+    return Phone.objects.filter(owner=account.pk).first()
 
 
 def has_verified_phone(user: Person, *, max_age_days: int | None = None) -> bool:

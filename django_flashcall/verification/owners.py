@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -18,7 +18,7 @@ from .. import signals
 from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import InvalidToken, InvalidValue, PhoneNotFound, PhoneTaken
-from ..models import Phone, Verification
+from ..models import Phone, Verification, is_key_of
 from .accounts import Account, Person, account_of
 
 REQUIRED = _("Your account needs a phone number. You can change it.")
@@ -83,23 +83,37 @@ def free(phone: Phone, account: Account = None) -> Account | None:
     name = conf.USER_PHONE_FIELD
     # A field that is not unique may contain unverified numbers, so it is not checked.
     if name and getattr(get_user_model()._meta.get_field(name), "unique", False):
-        others = get_user_model()._base_manager.filter(**{name: phone.number})
+        others = _accounts().filter(**{name: phone.number})
         if (others.exclude(pk=account.pk) if account else others).exists():
             raise PhoneTaken
     return former
 
 
+def _accounts() -> QuerySet[Any]:
+    """Return all accounts, as this transaction has written them: a replica does not know them."""
+    model = get_user_model()
+    return model._base_manager.using(router.db_for_write(model))
+
+
 def _is_of_another(phone: Phone, account: Account) -> bool:
-    return phone.owner_id is not None and (account is None or phone.owner_id != account.pk)
+    return phone.owner_id is not None and not (account and is_key_of(account, phone.owner_id))
+
+
+def owner_of(phone: Phone) -> Account | None:
+    """Return the account of a number that this transaction has locked, or None."""
+    if phone.owner_id is not None and not Phone.owner.is_cached(phone):
+        phone.owner = _accounts().filter(pk=phone.owner_id).first()
+    return phone.owner
 
 
 def _release(phone: Phone) -> Account:
     """Take a number from its owner, and empty their ``USER_PHONE_FIELD`` if it has the number."""
-    former: Account = phone.owner
+    former: Account = owner_of(phone)
     Phone.objects.filter(pk=phone.pk, owner=former).update(owner=None)
     phone.owner = None
     name = conf.USER_PHONE_FIELD
-    if name and str(getattr(former, name)) == phone.number:
+    # The database compares: a field for numbers can have a format of its own in Python.
+    if name and _accounts().filter(pk=former.pk, **{name: phone.number}).exists():
         setattr(former, name, empty_value())
         former.save(update_fields=[name])
     return former
@@ -111,7 +125,8 @@ def set_owner(phone: Phone, account: Account, verification: Verification) -> Non
     The number counts as verified when the account verified it: others, who only typed a right
     code, do not renew that.
     """
-    former = Phone.objects.filter(owner=account).exclude(pk=phone.pk).first()
+    phones = Phone.objects.using(router.db_for_write(Phone))
+    former = phones.filter(owner=account).exclude(pk=phone.pk).first()
     if former is not None:
         Phone.objects.filter(pk=former.pk, owner=account).update(owner=None)
         _send_changed(account, former, phone)
@@ -142,7 +157,7 @@ def remove_phone(user: Person) -> None:
         InvalidValue: ``USER_PHONE_FIELD`` cannot be empty; the number can only be changed.
     """
     account = account_of(user)
-    if account is None:
+    if account is None or account.pk is None:  # not saved, or deleted
         raise PhoneNotFound
     phone = Phone.objects.using(router.db_for_write(Phone)).filter(owner=account).first()
     if phone is None:

@@ -222,14 +222,15 @@ def log_in(token: str, *, user: Person = None, session: str | None = None) -> tu
         _claim(verification)
         # Locked, so that two first logins with a number create one account.
         phone = owners.lock_phone(verification)
-        account, former = phone.owner, None
+        account, former = owners.owner_of(phone), None
+        is_new = False
         if account is None or owners.may_move(phone):
             if not conf.LOGIN.sign_up:
                 raise NoAccount
             former = owners.free(phone)
-            account = create_for_number(phone.number)
+            account, is_new = create_for_number(phone.number), True
         owners.set_owner(phone, account, verification)
-        loaded = loaded_for_login(account)
+        loaded = loaded_for_login(account, is_new=is_new)
         if loaded is None:
             raise NoAccount
         _save_redeemer(verification, account, former)
