@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.test import override_settings
 from django.utils import timezone
 
 from django_flashcall import services
-from django_flashcall.exceptions import FlashcallError, InvalidDestination, WrongCode
+from django_flashcall.exceptions import FlashcallError, InvalidDestination, NoAccount, WrongCode
 from django_flashcall.models import Call, GuardDecision, Phone, QueuedCall, Verification
 from django_flashcall.testing import last_code
 from django_flashcall.verification import dispatch
@@ -30,6 +31,15 @@ class Router:
         return "default"
 
 
+class UserRouter(Router):
+    """Reads new accounts from a replica. There is none, so that this is an error."""
+
+    def db_for_read(self, model, **hints):
+        if connection.in_atomic_block and model is get_user_model():
+            return "replica"
+        return super().db_for_read(model, **hints)
+
+
 @pytest.fixture(autouse=True)
 def replica(settings, configure):
     configure(COOLDOWN=10, REASSIGNED_NUMBERS=30, USER_PHONE_FIELD="last_name")
@@ -49,21 +59,26 @@ def test_a_read_in_a_transaction_would_be_noticed():
         Phone.objects.first()
 
 
-def test_the_first_login(outbox, configure, django_user_model):
-    class Replica(Router):
-        def db_for_read(self, model, **hints):
-            assert not (connection.in_atomic_block and model is django_user_model)
-            return super().db_for_read(model, **hints)
-
+def test_the_first_login(outbox, configure):
     configure(LOGIN={"UNKNOWN_NUMBER": "sign_up"})
-    from django.test import override_settings
-
     token = verify(NUMBER, purpose="login")
-    with override_settings(DATABASE_ROUTERS=[Replica()]):
+    with override_settings(DATABASE_ROUTERS=[UserRouter()]):
         account, phone = services.log_in(token)
     assert (account.last_name, phone.owner_id) == (NUMBER, account.pk)
     again, _phone = services.log_in(verify(NUMBER, purpose="login"))
     assert again == account
+
+
+def test_the_first_login_of_somebody_inactive(outbox, configure, django_user_model):
+    configure(LOGIN={"UNKNOWN_NUMBER": "sign_up", "CREATE_USER": f"{__name__}.create_inactive"})
+    token = verify(NUMBER, purpose="login")
+    with override_settings(DATABASE_ROUTERS=[UserRouter()]), pytest.raises(NoAccount):
+        services.log_in(token)
+    assert not django_user_model.objects.exists()
+
+
+def create_inactive(number):
+    return get_user_model().objects.create_user("ann", last_name=number, is_active=False)
 
 
 def test_a_number_moves(outbox):

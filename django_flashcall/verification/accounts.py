@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model, load_backend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
+from django.db import router
 from django.utils.crypto import get_random_string
 
 from ..conf import conf
@@ -68,18 +69,20 @@ def loaded_for_login(account: Account, *, is_new: bool = False) -> Account | Non
 
     Args:
         account: the account.
-        is_new: it was created in this transaction. It is not loaded, because backends read from the
-            replica, if the site has one; Django's own still refuse inactive users.
+        is_new: it was created in this transaction. If the site reads from a replica, which does
+            not know it yet, it is not loaded; backends like Django's still refuse inactive users.
     """
+    model = get_user_model()
+    is_loaded = not is_new or router.db_for_read(model) == router.db_for_write(model)
     for path in settings.AUTHENTICATION_BACKENDS:
         backend = load_backend(path)
         if not hasattr(backend, "get_user"):
             continue
-        if is_new:
+        if is_loaded:
+            found = backend.get_user(account.pk)
+        else:
             may_log_in = getattr(backend, "user_can_authenticate", lambda account: True)
             found = account if may_log_in(account) else None
-        else:
-            found = backend.get_user(account.pk)
         if found is not None and is_key_of(account, found.pk):
             found.backend = path  # as `authenticate` does
             return found
