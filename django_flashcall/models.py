@@ -62,14 +62,16 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=time.time_ns() // 10**6 << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
 
 
-def is_key_of(account: models.Model, key: Any) -> bool:
-    """Return True if a key is the primary key of an account.
+def is_key_of(account: Any, key: Any) -> bool:
+    """Return True if a key is the primary key of an account; False for a visitor without one.
 
     Until an account is loaded again, its key can have another type than the database returns, such
     as the default of its field.
     """
+    if key is None or account.pk is None:
+        return False
     field = account._meta.pk
-    return key is not None and field.to_python(account.pk) == field.to_python(key)
+    return bool(field.to_python(account.pk) == field.to_python(key))
 
 
 class Channel(models.TextChoices):

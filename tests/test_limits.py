@@ -18,7 +18,7 @@ from django_flashcall.exceptions import (
     TooManyCalls,
     WrongCode,
 )
-from django_flashcall.models import Call, CallCount, Refusal, Verification
+from django_flashcall.models import Call, CallCount, Phone, Refusal, Verification
 from django_flashcall.protection import facts, refusals
 from django_flashcall.verification import in_flight
 
@@ -421,6 +421,19 @@ class TestChallenge:
         only(CALLS_TOTAL="2/day", CHALLENGE=f"{__name__}.reads_the_answer")
         assert [start(n)[0] for n in range(2)] == [201, 201]
         assert start(2, captcha="wrong") == (403, "challenge_required")
+
+    def test_a_stranger_is_asked_and_the_owner_is_not(
+        self, outbox, only, start, api, django_user_model
+    ):
+        only(CALLS_PER_IP="2/hour", CHALLENGE=f"{__name__}.says_no")
+        ann = django_user_model.objects.create_user("ann")
+        Phone.objects.create(number=number(2), owner=ann)
+        assert [start(n)[0] for n in range(2)] == [201, 201]
+        assert start(2) == (403, "challenge_required")
+        api.force_authenticate(django_user_model.objects.create_user("bob"))
+        assert start(2) == (403, "challenge_required")
+        api.force_authenticate(ann)
+        assert start(2)[0] == 201
 
     def test_a_resend_is_asked_too(self, outbox, only, api, start):
         only(CALLS_PER_PREFIX="2/hour", CHALLENGE=f"{__name__}.says_no")

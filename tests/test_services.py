@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.utils import timezone
 
@@ -799,6 +800,8 @@ class TestUnusualAccounts:
         assert services.phone_of(ann) == phone
         with pytest.raises(VerificationNotFound):
             services.find(verification.pk, user=get_user_model().objects.create_user("bob"))
+        for stranger in (None, AnonymousUser(), get_user_model()()):
+            assert not verification.belongs_to(stranger, "")
 
 
 def deleted(name):

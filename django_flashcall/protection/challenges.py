@@ -35,7 +35,7 @@ def require_challenge(request: Any, number: str) -> bool:
     now = timezone.now()
     phone = Phone.objects.filter(number=number).first() or Phone(number=number)
     user = getattr(request, "user", None)
-    if phone.owner_id is not None and user is not None and is_key_of(user, phone.owner_id):
+    if user is not None and is_key_of(user, phone.owner_id):
         return False
     if not (
         limits.is_half_used(number, source, now) or fraud_guard.is_narrowed(phone, source, now)
