@@ -269,7 +269,7 @@ class Setting(Generic[T]):
         key: Any = None
         if isinstance(given, (str, int, NoneType)):
             key = type(given), given  # 1 and True are equal
-        elif self.reads is not None:
+        elif self.reads is not None and isinstance(given, dict):
             key = repr([given, *map(instance.given.get, self.reads)])
         if key in self._parsed:
             return self._parsed[key]
@@ -447,8 +447,8 @@ class FlashcallSettings:
         10,
         _integer(1, 1000),
         "wrong codes in a row for a number, over all verifications, until it is locked for an "
-        "hour; each further one doubles the time, up to a day; a right code resets the count. Its "
-        "owner and known devices have a count of their own",
+        "hour, 1 to 1000; each further one doubles the time, up to a day; a right code resets the "
+        "count. Its owner and known devices have a count of their own",
     )
     FAILURES_PER_IP = Setting(
         "20/day",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, router
 from django.db.models import Exists, Q
@@ -70,7 +71,7 @@ def is_key_of(account: Any, key: Any) -> bool:
     """
     if key is None or account.pk is None:
         return False
-    field = account._meta.pk
+    field = (account._meta or get_user_model()._meta).pk  # a user of a JSON web token has none
     return bool(field.to_python(account.pk) == field.to_python(key))
 
 

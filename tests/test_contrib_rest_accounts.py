@@ -111,7 +111,7 @@ def test_a_registration_without_a_token(api, package):
 
 def test_a_bad_token(api, package):
     for bad in ("", "nonsense", 17, "\x00"):
-        assert "verified again" in refused(package.register(api, phone_token=bad))
+        assert "needs to be verified" in refused(package.register(api, phone_token=bad))
 
 
 @pytest.mark.parametrize("purpose", ["login", "change"])

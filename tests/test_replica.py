@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import BaseBackend
 from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
@@ -75,6 +76,20 @@ def test_the_first_login_of_somebody_inactive(outbox, configure, django_user_mod
     with override_settings(DATABASE_ROUTERS=[UserRouter()]), pytest.raises(NoAccount):
         services.log_in(token)
     assert not django_user_model.objects.exists()
+
+
+class Permissions(BaseBackend):
+    """A backend that loads nobody."""
+
+
+def test_the_backend_of_a_first_login_loads_users(outbox, configure, settings):
+    names = [f"{__name__}.Permissions", "django.contrib.auth.backends.ModelBackend"]
+    settings.AUTHENTICATION_BACKENDS = names
+    configure(LOGIN={"UNKNOWN_NUMBER": "sign_up"})
+    token = verify(NUMBER, purpose="login")
+    with override_settings(DATABASE_ROUTERS=[UserRouter()]):
+        account, _phone = services.log_in(token)
+    assert account.backend == names[1]
 
 
 def create_inactive(number):

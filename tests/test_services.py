@@ -755,7 +755,14 @@ class TestWhatABackendOfTheSiteReturns:
 
     @pytest.mark.parametrize(
         ("given", "stored"),
-        [(8812345, "8812345"), ("8812345", "8812345"), (None, ""), ("a" * 65, ""), ("a\0b", "")],
+        [
+            (8812345, "8812345"),
+            (0, "0"),
+            ("8812345", "8812345"),
+            (None, ""),
+            ("a" * 65, ""),
+            ("a\0b", ""),
+        ],
     )
     def test_the_identifier(self, backend, given, stored):
         backend.answers = [Receipt(provider_id=given)]
@@ -764,7 +771,8 @@ class TestWhatABackendOfTheSiteReturns:
         assert (call.status, call.provider_id) == ("sent", stored)
 
     @pytest.mark.parametrize(
-        ("given", "stored"), [("17", 17), (17, 17), (2**40, None), ("E17", None), (None, None)]
+        ("given", "stored"),
+        [("17", 17), (17, 17), (2**40, None), (float("inf"), None), ("E17", None), (None, None)],
     )
     def test_the_number_of_an_error(self, backend, given, stored):
         backend.answers = [NumberRejected("Unknown number.", code=given)]
@@ -784,8 +792,22 @@ class TestUnusualAccounts:
         with pytest.raises(PhoneNotFound):
             services.remove_phone(user())
 
+    def test_the_user_of_a_json_web_token(self, outbox):
+        """It is not a model: it has the key in its token, and nothing of the database."""
+        jwt = pytest.importorskip("rest_framework_simplejwt.models")
+        tokens = pytest.importorskip("rest_framework_simplejwt.tokens")
+        ann, bob = map(get_user_model().objects.create_user, ("ann", "bob"))
+        verification = services.start(NUMBER, purpose="change", user=ann)
+        me, other = (jwt.TokenUser(tokens.AccessToken.for_user(user)) for user in (ann, bob))
+        assert services.find(verification.pk, user=me) == verification
+        with pytest.raises(VerificationNotFound):
+            services.find(verification.pk, user=other)
+        with pytest.raises(VerificationNotFound):
+            services.find_and_check(verification.pk, outbox[-1].code, user=other)
+        services.find_and_check(verification.pk, outbox[-1].code, user=me)
+
     def test_a_key_of_another_type(self, outbox, configure):
-        """As the accounts of JSON web tokens have it, which are not loaded."""
+        """As an account has it that was not loaded, but made for a key in a header."""
         configure(COOLDOWN=0)
         ann = get_user_model().objects.create_user("ann")
         stateless = get_user_model()(pk=str(ann.pk))

@@ -187,6 +187,7 @@ def test_well_formed_but_not_for_us(call, post, changes):
         {"messagePrice": "NaN", "segmentPrice": True},
         {"messagePrice": 1e300, "segmentPrice": "-1"},
         {"messagePrice": "9" * 19},
+        {"messagePrice": "-0.00001"},
         {"messagePrice": "99999999.99995"},  # too large once it is rounded
         {"submitDate": "2026-05-05T10:19:55", "doneDate": "2026-13-05T10:19:55+0300"},
         {"text": "\x00", "sourceAddr": "\x00"},

@@ -273,8 +273,9 @@ def _price(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or len(str(value)) > 20:
         return None
     try:
-        price = Decimal(str(value)).quantize(Decimal("0.0001"))
-        return price if 0 <= price < 10**8 else None  # after rounding
+        given = Decimal(str(value))
+        price = given.quantize(Decimal("0.0001"))
+        return price if given >= 0 and price < 10**8 else None
     except InvalidOperation:
         return None
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
@@ -204,12 +205,13 @@ _PLAIN_KEYS: dict[type[Any], type[Any]] = {
 """Fields that leave their keys as they are, so that a placeholder can stand there."""
 
 
-def has_plain_key(row: Model) -> bool:
-    """Return True if the primary key of a row can be a value of a prepared statement."""
-    field: Any = row._meta.pk
+def has_plain_key(account: Any) -> bool:
+    """Return True if the primary key of an account can be a value of a prepared statement."""
+    meta = account._meta or get_user_model()._meta  # a user of a JSON web token has none
+    field: Any = meta.pk
     while field.remote_field is not None:  # of a parent model
         field = field.target_field
-    return type(row.pk) is _PLAIN_KEYS.get(type(field))
+    return type(account.pk) is _PLAIN_KEYS.get(type(field))
 
 
 def _has_mark(value: Parameter) -> bool:

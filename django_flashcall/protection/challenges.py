@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import router
 from django.utils import timezone
 
 from ..conf import conf
@@ -33,7 +34,8 @@ def require_challenge(request: Any, number: str) -> bool:
         return False
     source = visitors.source(visitors.client_ip(request))
     now = timezone.now()
-    phone = Phone.objects.filter(number=number).first() or Phone(number=number)
+    phones = Phone.objects.using(router.db_for_write(Phone))
+    phone = phones.filter(number=number).first() or Phone(number=number)
     user = getattr(request, "user", None)
     if user is not None and is_key_of(user, phone.owner_id):
         return False

@@ -23,7 +23,7 @@ class BodyTooLarge(APIException):
 
 
 class Body(dict[str, Any]):
-    """A JSON object. Tracebacks and error reports show neither it nor its texts: it has secrets."""
+    """A JSON object. Tracebacks and error reports show neither it nor the texts in its fields."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         values = ((k, Secret(v) if isinstance(v, str) else v) for k, v in content.items())

@@ -48,6 +48,8 @@ def serve(options: Mapping[str, Any]) -> None:
     try:
         _print_calls(simulator)
     except KeyboardInterrupt:
+        pass
+    finally:
         simulator.stop()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model, load_backend
+from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import router
@@ -75,9 +76,9 @@ def loaded_for_login(account: Account, *, is_new: bool = False) -> Account | Non
     model = get_user_model()
     is_loaded = not is_new or router.db_for_read(model) == router.db_for_write(model)
     for path in settings.AUTHENTICATION_BACKENDS:
-        backend = load_backend(path)
-        if not hasattr(backend, "get_user"):
-            continue
+        backend: Any = load_backend(path)
+        if getattr(type(backend), "get_user", None) in (None, BaseBackend.get_user):
+            continue  # it loads nobody
         if is_loaded:
             found = backend.get_user(account.pk)
         else:

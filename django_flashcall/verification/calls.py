@@ -299,7 +299,7 @@ _ANSWER = PreparedUpdate(Call, _answer)
 
 def _identifier(receipt: Receipt) -> str:
     """Return the provider's identifier of a call, as the database takes it."""
-    text = str(receipt.provider_id or "")
+    text = "" if receipt.provider_id is None else str(receipt.provider_id)
     return text if text.isprintable() and len(text) <= IDENTIFIER_LENGTH else ""
 
 
@@ -307,7 +307,7 @@ def _number(value: Any) -> int | None:
     """Return the provider's number of an error, as the database takes it."""
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if abs(number) < 2**31 else None
 

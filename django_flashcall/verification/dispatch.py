@@ -196,7 +196,8 @@ def withdraw(call: Call, reservation: Reservation) -> bool:
 def recover(now: datetime) -> None:
     """Take over calls that no worker has taken for a while, or whose worker was killed."""
     before = now - timedelta(seconds=TAKEN_FOR)
-    left = QueuedCall.objects.filter(Q(taken_at=None) | Q(taken_at__lt=before))
+    queued = QueuedCall.objects.using(router.db_for_write(QueuedCall))
+    left = queued.filter(Q(taken_at=None) | Q(taken_at__lt=before))
     old = left.filter(created_at__lt=before).order_by("created_at")
     for id in old.values_list("call", flat=True)[:RECOVERED_AT_ONCE]:
         place_queued(id)
