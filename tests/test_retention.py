@@ -105,6 +105,19 @@ def test_prune(outbox, monkeypatch):
     assert "203.0.113.9" not in everything()
 
 
+def test_expired_codes_are_erased(outbox, monkeypatch):
+    """Nobody who lets a code expire comes back to end the verification."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    expired = [services.start(f"+7916123400{n}").newest_call for n in range(5)]
+    now = timezone.now()
+    Call.objects.update(created_at=now - timedelta(seconds=661))  # three batches of one moment
+    pending = services.start(NUMBER).newest_call
+    assert not Call.objects.filter(code_digest="").exists()
+    prune()
+    assert set(Call.objects.filter(code_digest="")) == set(expired)
+    assert services.check(pending.verification, outbox[-1].code)
+
+
 def test_days(outbox):
     verified(outbox)
     age(8)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import router, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
 
-from ..models import CallCount, GuardDecision, GuardRequest, Phone, Refusal, Rule, Verification
+from ..models import (
+    LONGEST_QUEUE,
+    Call,
+    CallCount,
+    GuardDecision,
+    GuardRequest,
+    Phone,
+    Refusal,
+    Rule,
+    Verification,
+)
 
 BATCH = 500
 """Rows that one transaction deletes, without related rows; small, so that others do not wait."""
+
+ERASED_SINCE = timedelta(days=7)
+"""How far back expired codes are looked for: the command should run every day."""
 
 
 def forget(phone: Phone) -> None:
@@ -53,8 +67,23 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
     ]
 
 
+def erase_expired_codes(now: datetime) -> None:
+    """Erase the code digests of verifications that expired in the last days, in batches.
+
+    Those of verifications that ended in another way were erased at once.
+    """
+    calls = Call.objects.using(router.db_for_write(Call)).exclude(code_digest="")
+    calls = calls.filter(created_at__gt=now - ERASED_SINCE, created_at__lt=now - LONGEST_QUEUE)
+    calls = calls.order_by("created_at")
+    while batch := list(calls.values_list("pk", "created_at")[:BATCH]):
+        Call.objects.filter(pk__in=[pk for pk, _ in batch]).update(code_digest="")
+        calls = calls.filter(created_at__gte=batch[-1][1])
+
+
 def prune(before: datetime) -> Counter[str]:
     """Delete rows older than a moment, in batches, each in its own transaction.
+
+    The code digests of expired verifications are erased too.
 
     Args:
         before: rows created earlier are deleted.
@@ -62,6 +91,7 @@ def prune(before: datetime) -> Counter[str]:
     Returns:
         the number of deleted rows by model label.
     """
+    erase_expired_codes(timezone.now())
     gone: Counter[str] = Counter()
     for rows in outdated(before):
         (time,) = rows.query.order_by

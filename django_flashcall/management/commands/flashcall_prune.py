@@ -16,8 +16,8 @@ from ...privacy.retention import outdated, prune
 class Command(BaseCommand):
     help = (
         "Deletes verifications, with their calls, reports, attempts and addresses, and numbers "
-        "without an owner, if they are older than RETENTION_DAYS. Stores calls that lost their "
-        "process as unknown. Run it daily."
+        "without an owner, if they are older than RETENTION_DAYS. Erases the digests of codes that "
+        "expired, and stores calls that lost their process as unknown. Run it daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
