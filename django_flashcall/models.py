@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, router
 from django.db.models import Exists, Q
@@ -22,6 +21,7 @@ from django.utils.translation import pgettext_lazy
 
 from . import phones
 from .conf import CHANNELS, FLASH_CALL, VOICE_CODE, conf
+from .prepared.keys import is_key_of
 from .prepared.queries import Parameter, Prepared
 from .prepared.writes import PreparedUpdate, Write
 
@@ -61,18 +61,6 @@ def new_id() -> uuid.UUID:
     random = secrets.randbits(74)  # `uuid.uuid7` needs Python 3.14
     high, low = random >> 62, random & (2**62 - 1)
     return uuid.UUID(int=time.time_ns() // 10**6 << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
-
-
-def is_key_of(account: Any, key: Any) -> bool:
-    """Return True if a key is the primary key of an account; False for a visitor without one.
-
-    Until an account is loaded again, its key can have another type than the database returns, such
-    as the default of its field.
-    """
-    if key is None or account.pk is None:
-        return False
-    field = (account._meta or get_user_model()._meta).pk  # a user of a JSON web token has none
-    return bool(field.to_python(account.pk) == field.to_python(key))
 
 
 class Channel(models.TextChoices):
@@ -281,18 +269,22 @@ class Verification(models.Model):
 
     def erase_codes(self) -> None:
         """Delete the code digests of all its calls, because the verification is finished."""
-        Call.objects.filter(verification=self).update(code_digest="")
+        self.written_calls.update(code_digest="")
 
     def progress_write(self, progress: Call.Progress) -> Write:
         """Return the statement that stores progress on its calls, and deletes their digests."""
         return _PROGRESS.bind(progress, verification=self.pk)
 
     @property
+    def written_calls(self) -> models.QuerySet[Call]:
+        """Its calls in the database that is written to; a replica may not have them yet."""
+        return Call.objects.using(router.db_for_write(Call)).filter(verification=self)
+
+    @property
     def newest_call(self) -> Call:
         """The latest call, cached; `Call.newest` fetches both in one query."""
         if not hasattr(self, "_newest_call"):
-            calls = Call.objects.using(router.db_for_write(Call)).filter(verification=self)
-            self._newest_call = calls.latest("pk")
+            self._newest_call = self.written_calls.latest("pk")
         return self._newest_call
 
     @newest_call.setter

@@ -41,8 +41,8 @@ from .exceptions import (
     VerificationNotFound,
     WrongCode,
 )
-from .models import Call, Refusal, Verification, is_key_of
-from .prepared.queries import has_plain_key
+from .models import Call, Refusal, Verification
+from .prepared.keys import has_plain_key, is_key_of
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
 from .protection.challenges import require_challenge
@@ -678,8 +678,7 @@ def _state_error(
     if verification.status == Verification.EXPIRED:
         verification.erase_codes()
     if verification.state == Verification.State.FAILED:
-        calls_of_it = Call.objects.using(_database()).filter(verification=verification)
-        verification.newest_call = calls_of_it.latest("pk")
+        verification.newest_call = verification.written_calls.latest("pk")
     error = explain(verification) or TooManyCalls(NO_CALLS_LEFT)
     if isinstance(error, TooManyAttempts):
         error.attempts_left = 0

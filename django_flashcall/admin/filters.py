@@ -49,17 +49,6 @@ class ReasonFilter(admin.SimpleListFilter):
         return _filtered(self, queryset, "error_code")
 
 
-def _filtered(
-    choices: admin.SimpleListFilter, queryset: QuerySet[Call], field: str
-) -> QuerySet[Call]:
-    """Return the rows with the chosen value; none if it is not one of the choices."""
-    value = choices.value()
-    if not value:
-        return queryset
-    known = any(value == choice for choice, _label in choices.lookup_choices)
-    return queryset.filter(**{field: value}) if known else queryset.none()
-
-
 class DateFilter(admin.DateFieldListFilter):
     """Filter rows by the date of their creation."""
 
@@ -124,3 +113,14 @@ class PhoneFilter(admin.SimpleListFilter):
             case "never":
                 return queryset.filter(verified_at=None)
         return queryset
+
+
+def _filtered(
+    choices: admin.SimpleListFilter, queryset: QuerySet[Call], field: str
+) -> QuerySet[Call]:
+    """Return the rows with the chosen value; none if it is not one of the choices."""
+    value = choices.value()
+    if not value:
+        return queryset
+    known = any(value == choice for choice, _label in choices.lookup_choices)
+    return queryset.filter(**{field: value}) if known else queryset.none()

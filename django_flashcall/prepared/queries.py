@@ -10,8 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
-from django.db import connections, models, router
+from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
@@ -190,28 +189,6 @@ def _key(value: Any) -> tuple[bool, bool, str]:
     """Return what a parameter is found by: drivers have types of their own, not all comparable."""
     text = f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
     return isinstance(value, int), isinstance(value, str), text
-
-
-_PLAIN_KEYS: dict[type[Any], type[Any]] = {
-    models.AutoField: int,
-    models.BigAutoField: int,
-    models.SmallAutoField: int,
-    models.IntegerField: int,
-    models.BigIntegerField: int,
-    models.PositiveBigIntegerField: int,
-    models.UUIDField: UUID,
-    models.CharField: str,
-}
-"""Fields that leave their keys as they are, so that a placeholder can stand there."""
-
-
-def has_plain_key(account: Any) -> bool:
-    """Return True if the primary key of an account can be a value of a prepared statement."""
-    meta = account._meta or get_user_model()._meta  # a user of a JSON web token has none
-    field: Any = meta.pk
-    while field.remote_field is not None:  # of a parent model
-        field = field.target_field
-    return type(account.pk) is _PLAIN_KEYS.get(type(field))
 
 
 def _has_mark(value: Parameter) -> bool:

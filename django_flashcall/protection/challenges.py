@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..exceptions import ChallengeRequired
-from ..models import Phone, is_key_of
+from ..models import Phone
+from ..prepared.keys import is_key_of
 from . import devices, fraud_guard, limits, visitors
 
 

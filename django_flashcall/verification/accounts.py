@@ -13,7 +13,7 @@ from django.db import router
 from django.utils.crypto import get_random_string
 
 from ..conf import conf
-from ..models import is_key_of
+from ..prepared.keys import is_key_of
 
 Person = AbstractBaseUser | AnonymousUser | None
 Account = Any

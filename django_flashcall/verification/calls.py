@@ -321,8 +321,7 @@ def _refund(call: Call, reservation: Reservation) -> bool:
     verification = call.verification
     row = Verification.objects.filter(pk=verification.pk)
     row.update(calls_left=F("calls_left") + 1)
-    calls = Call.objects.using(router.db_for_write(Call)).filter(verification=verification)
-    is_placed = calls.exclude(status=Call.Status.REJECTED).exists()
+    is_placed = verification.written_calls.exclude(status=Call.Status.REJECTED).exists()
     is_failed = not is_placed and bool(
         row.filter(state=Verification.State.PENDING).update(state=Verification.State.FAILED)
     )

@@ -220,8 +220,7 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
     if again and not _drops_duplicates(call.backend):
         _give_up(call, TemporaryFailure("It would be placed twice."), None, again=again)
         return
-    calls_of_it = Call.objects.using(router.db_for_write(Call)).filter(verification=verification)
-    is_newest = not calls_of_it.filter(pk__gt=call.pk).exists()
+    is_newest = not verification.written_calls.filter(pk__gt=call.pk).exists()
     if not (verification.is_pending and is_newest):
         late = TemporaryFailure("No worker placed the call in time.")
         _give_up(call, late, None, again=again)

@@ -15,7 +15,7 @@ from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
-from ..prepared.queries import has_plain_key
+from ..prepared.keys import has_plain_key
 from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
 from ..protection import limits, refusals, visitors
 from ..redaction import Secret

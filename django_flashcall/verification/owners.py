@@ -18,7 +18,8 @@ from .. import signals
 from ..conf import conf
 from ..database_errors import transact
 from ..exceptions import InvalidToken, InvalidValue, PhoneNotFound, PhoneTaken
-from ..models import Phone, Verification, is_key_of
+from ..models import Phone, Verification
+from ..prepared.keys import is_key_of
 from .accounts import Account, Person, account_of
 
 REQUIRED = _("Your account needs a phone number. You can change it.")

@@ -363,9 +363,9 @@ def _stopped_at(of: str) -> int:
     from django_flashcall.protection import evidence
 
     rules = getattr(evidence, of)
-    found = evidence.Evidence
+    limits = rules.floor, evidence.USUAL_SHARE, rules.deviations
     calls = 1
-    while calls <= found(calls).allowed(rules.floor, evidence.USUAL_SHARE, rules.deviations):
+    while calls <= evidence.Evidence(calls).allowed(*limits):
         calls += 1
     return calls
 
