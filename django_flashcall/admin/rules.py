@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import phones
 from ..exceptions import InvalidPhone
-from ..models import LONGEST_RANGE, Rule
+from ..models import Rule
+from ..models.protection import LONGEST_RANGE
 from .base import ModelAdmin, StrictSortChangeList, badge, format_datetime, may
 from .display import channel_name
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from django.db.models import Q, Subquery
 
 from ..conf import conf
-from ..models import FAILED, Call, CircuitBreaker, Rule
+from ..models import Call, CircuitBreaker, Rule
+from ..models.verifications import FAILED
 
 VISITOR_ERRORS = ("invalid_destination", "duplicate_call")
 """Reasons of rejected calls that depend on the visitor's request, not on the provider."""

@@ -11,7 +11,6 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..models import (
-    LONGEST_QUEUE,
     Call,
     CallCount,
     GuardDecision,
@@ -21,6 +20,7 @@ from ..models import (
     Rule,
     Verification,
 )
+from ..models.verifications import LONGEST_QUEUE
 
 BATCH = 500
 """Rows that one transaction deletes, without related rows; small, so that others do not wait."""

@@ -40,7 +40,8 @@ from django.db import connection  # noqa: E402
 from django.db.models import F  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
-from django_flashcall.models import LONGEST_QUEUE, Call, QueuedCall, Verification  # noqa: E402
+from django_flashcall.models import Call, QueuedCall, Verification  # noqa: E402
+from django_flashcall.models.verifications import LONGEST_QUEUE  # noqa: E402
 from django_flashcall.verification.dispatch import TAKEN_FOR  # noqa: E402
 from tests.databases import restart_postgres  # noqa: E402
 from tests.processes import free_port, wait_until  # noqa: E402
