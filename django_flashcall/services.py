@@ -42,6 +42,7 @@ from .exceptions import (
     WrongCode,
 )
 from .models import Call, Refusal, Verification
+from .models.verifications import LONGEST_SESSION
 from .prepared.keys import has_plain_key, is_key_of
 from .privacy.retention import forget, prune
 from .protection import devices, facts, fraud_guard, limits, refusals, rules, visitors
@@ -132,7 +133,8 @@ def start(
         channel: ``flash_call`` or ``voice_code``; the site's first channel by default.
         purpose: a key of ``PURPOSES``; the token is valid for this purpose only.
         user: the visitor, if logged in; then only this user can continue.
-        session: a random value from the visitor's session; then only this session can continue.
+        session: a random value from the visitor's session, of 64 characters at most; then only
+            this session can continue.
         ip: the visitor's IP address, for the limits.
         device: what `device_of` returns for the request: a visitor who verified the number before
             has calls and attempts of their own.
@@ -146,6 +148,7 @@ def start(
         InvalidPhone, InvalidValue, PhoneNotAllowed: the input is refused; nothing is spent.
         Cooldown, TooManyCalls: a limit is reached.
         InvalidDestination, DuplicateCall, ProviderUnavailable: the call failed.
+        ValueError: the session's value is too long.
         RuntimeError: called inside a transaction, whose rollback would undo the counts.
     """
     number = phones.parse(phone)
@@ -490,6 +493,8 @@ def _start(
         returns_code: the code must be known when this returns. It is empty if it is not.
         pretends: nobody is called.
     """
+    if session and len(session) > LONGEST_SESSION:
+        raise ValueError(f"The session has {len(session)} characters, more than {LONGEST_SESSION}.")
     test_code = conf.TEST_NUMBERS.get(number)
     account = account_of(user)
     now = timezone.now()

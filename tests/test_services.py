@@ -524,6 +524,16 @@ def test_who_may_see_a_verification(outbox, configure, users):
             services.find(verification.pk, **visitor)
 
 
+def test_the_value_of_a_session_has_to_fit(outbox):
+    verification = services.start(NUMBER, session="s" * 64)
+    assert services.find(verification.pk, session="s" * 64) == verification
+    with pytest.raises(ValueError, match="65 characters, more than 64"):
+        services.start("+79161234568", session="s" * 65)
+    with pytest.raises(VerificationNotFound):
+        services.find(verification.pk, session="s" * 65)
+    assert len(outbox) == 1
+
+
 # tokens
 
 

@@ -36,6 +36,9 @@ LONGEST_REQUEST = timedelta(seconds=60)
 LONGEST_QUEUE = timedelta(seconds=660)
 """No worker places a call later: verifications end after 600 seconds at most."""
 
+LONGEST_SESSION = 64
+"""Characters of the value that ties a verification to a session."""
+
 
 class Verification(models.Model):
     """The process of verifying a number for one purpose, with limited attempts, calls and time."""
@@ -79,7 +82,7 @@ class Verification(models.Model):
         related_name="+",
         verbose_name=_("started by"),
     )
-    session = models.CharField(max_length=64, blank=True, editable=False)
+    session = models.CharField(max_length=LONGEST_SESSION, blank=True, editable=False)
     is_known = models.BooleanField(_("known device"), default=False)
     ip = models.GenericIPAddressField(_("address"), null=True, blank=True)
     created_at = models.DateTimeField(_("started"), default=timezone.now)

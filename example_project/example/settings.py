@@ -1,6 +1,7 @@
 """An example site that uses django-flashcall with a simulated provider."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 BASE_DIR = Path(__file__).parent.parent
@@ -51,6 +52,7 @@ FLASHCALL = {
 REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "django-flashcall",
+    "VERSION": version("django-flashcall"),
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",
