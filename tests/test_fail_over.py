@@ -8,7 +8,7 @@ import pytest
 from django.db.models import Sum
 from django.utils import timezone
 
-from django_flashcall import tasks, testing
+from django_flashcall import services, signals, tasks, testing
 from django_flashcall.insight import timeline
 from django_flashcall.insight.timeline import Kind
 from django_flashcall.models import Call, CallCount, CircuitBreaker, Phone, QueuedCall, Verification
@@ -201,3 +201,25 @@ def test_the_second_does_not_answer(site, first, second):
     assert site.start().status_code == 201
     assert calls() == [("default", "rejected"), ("second", "unknown")]
     assert site.check(second.last_call(NUMBER).code).status_code == 200
+
+
+def test_somebody_who_cancels_meanwhile_is_not_called(site, first, second):
+    first.stop()
+
+    def give_up(call, **kwargs):
+        services.cancel(Verification.objects.get())
+
+    signals.call_failed.connect(give_up)
+    try:
+        response = site.start()
+    finally:
+        signals.call_failed.disconnect(give_up)
+    if site.is_inline:
+        assert (response.status_code, response.json()["error_code"]) == (400, "cancelled")
+    assert not second.calls
+    assert calls() == [("default", "rejected")]
+    assert not QueuedCall.objects.exists()
+    assert not Call.objects.exclude(code_digest="").exists()
+    assert site.shown()["status"] == "cancelled"
+    assert Phone.objects.get().last_called_at is None
+    assert CallCount.objects.aggregate(Sum("calls")) == {"calls__sum": 0}

@@ -83,6 +83,19 @@ class TestAttackers:
         assert by_day[0] < 12
         assert sum(by_day[1:]) <= 9
 
+    @pytest.mark.parametrize("every", [11, 31])
+    def test_a_second_attack_is_narrowed_like_the_first(self, pump, clock, every):
+        pump(9)
+        clock.shift(timedelta(days=16))
+        again = pump(26, first=3000, every=timedelta(minutes=every))
+        wait = fraud_guard.what_passes(GuardDecision.objects.get(), timezone.now()).wait
+        clock.shift(timedelta(days=16))
+        first = pump(26, "+7916124", first=3000, every=timedelta(minutes=every))
+        assert again in (first - 1, first)  # the evidence of the first attack faded, not all of it
+        decision = GuardDecision.objects.get(value="+7916124")
+        usual = fraud_guard.what_passes(decision, timezone.now()).wait
+        assert abs(wait - usual) < timedelta(hours=1)
+
     def test_an_address_that_is_used_for_many_ranges(self, clock, pump):
         placed = sum(pump(1, prefix=f"+7916{n:03d}", ip="198.51.100.7") for n in range(60))
         assert 4 < placed < 8
@@ -305,7 +318,17 @@ class TestModes:
     def test_record(self, pump, configure):
         configure(FRAUD_GUARD="record")
         assert pump(50) == 50
-        assert {d.denied for d in GuardDecision.objects.all()} == {False}
+        decision = GuardDecision.objects.get()
+        assert not decision.denied
+        assert decision.last_at - decision.created_at > timedelta(hours=5)
+
+    def test_recorded_anew(self, pump, configure, clock):
+        configure(FRAUD_GUARD="record")
+        pump(20)
+        clock.shift(timedelta(days=16))
+        pump(20, first=3000)
+        decision = GuardDecision.objects.get()
+        assert decision.last_at - decision.created_at < timedelta(hours=5)
 
     def test_deny(self, pump):
         pump(50)
@@ -385,6 +408,10 @@ class TestSurvey:
         assert "operator 40101: 30 calls" in said
         assert not any(decision.denied for decision in GuardDecision.objects.all())
         services.start("+77019994567", ip="203.0.113.1")
+        began = set(GuardDecision.objects.values_list("created_at", flat=True))
+        clock.shift(timedelta(hours=1))
+        self.survey()
+        assert set(GuardDecision.objects.values_list("created_at", flat=True)) == began
 
     def test_a_rise_of_wrong_codes(self, outbox, clock):
         from .test_services import WrongCode, wrong

@@ -24,13 +24,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
-from django.db.models import Case, Count, F, Max, Q, QuerySet, When
+from django.db.models import Case, F, Q, QuerySet, When
 from django.utils.crypto import salted_hmac
 
 from .. import phones, signals
 from ..conf import Rate, conf
 from ..exceptions import TooManyCalls
-from ..models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
+from ..models import Call, GuardDecision, GuardRequest, Phone, Refusal
 from ..prepared.queries import Parameter, Prepared
 from ..prepared.records import Integer, Record, Seconds, Unknown, first_part, part, seconds_of
 from . import budget, evidence
@@ -54,9 +54,6 @@ AHEAD = timedelta(minutes=1)
 
 REQUESTS = 60
 """Refused requests to a range that are remembered in an hour."""
-
-FLOOR_OF_SURVEY = 10
-"""Uncompleted calls of a country or operator, or wrong codes, that are never reported."""
 
 Scope = GuardDecision.Scope
 Mode = GuardDecision.Mode
@@ -332,8 +329,8 @@ def judge(
         return None
     if decision is None:
         decision = GuardDecision(scope=scope, value=value, denied=False)
-    if not last:
-        decision.created_at = now
+    if not last:  # it begins anew
+        decision.created_at, decision.denied = now, False
     rules = evidence.ADDRESS
     if scope == Scope.PREFIX:
         # The first people of a range pass at once, whatever strangers did before.
@@ -463,22 +460,29 @@ def _figures(decision: GuardDecision) -> dict[str, Any]:
 def _record(narrowings: Iterable[Narrowing], now: datetime, *, denied: bool) -> None:
     """Store that requests were refused, or would have been."""
     for narrowing in narrowings:
-        _save(narrowing.decision, now, denied=denied, refused=1)
+        store(narrowing.decision, now, denied=denied, refused=1)
 
 
 def _tell(narrowings: Iterable[Narrowing], now: datetime) -> None:
     """Create the rows of what was just narrowed."""
     for narrowing in narrowings:
         if not narrowing.decision.denied or narrowing.decision.pk is None:
-            _save(narrowing.decision, now, denied=True, refused=0)
+            store(narrowing.decision, now, denied=True, refused=0)
 
 
-def _save(decision: GuardDecision, now: datetime, *, denied: bool, refused: int) -> None:
-    """Write a decision down; the first time on a day, tell who wants to know."""
+def store(decision: GuardDecision, now: datetime, *, denied: bool, refused: int) -> None:
+    """Write a decision down; the first time on a day, tell who wants to know.
+
+    Args:
+        decision: unsaved, or as it was read; what it says about now may have changed.
+        now: the time of the request.
+        denied: whether it is narrowed from now on.
+        refused: the number of requests that it has just refused.
+    """
     today = now.astimezone(UTC).date()
     values = {**_figures(decision), "denied": denied, "last_at": now}
-    if not decision.denied:  # it has just begun
-        values |= {"created_at": decision.created_at}
+    if not decision.denied and (denied or decision.last_at <= now - GuardDecision.QUIET):
+        values |= {"created_at": decision.created_at}  # it has just begun
     decision.denied = denied
     using = router.db_for_write(GuardDecision)
     rows = GuardDecision.objects.using(using)
@@ -508,53 +512,3 @@ def _announce(decision: GuardDecision) -> None:
         decision.allowed,
     )
     signals.fraud_suspected.send_robust(GuardDecision, decision=decision)
-
-
-def survey(now: datetime) -> list[GuardDecision]:
-    """Look at whole countries and operators, and at wrong codes site-wide; report, refuse nothing.
-
-    Any of them may be the whole audience of a site, so that people decide. Run it once an hour
-    (``manage.py flashcall_survey``); each is reported once a day.
-
-    Returns:
-        what was found suspicious.
-    """
-    day = Call.objects.filter(created_at__gt=now - DAY, is_test=False)
-    day = day.exclude(status=Call.Status.REJECTED)
-    settled = Q(created_at__lte=now - evidence.PATIENCE) | Q(progress=Call.Progress.COMPLETED)
-    found = []
-    for scope, name in ((Scope.COUNTRY, "country"), (Scope.OPERATOR, "mcc_mnc")):
-        by_value: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        numbers = day.filter(settled).exclude(**{name: ""}).order_by().values(name, "phone_id")
-        for row in numbers.annotate(calls=Count("pk"), progress=Max("progress")).iterator():
-            honest = row["progress"] == Call.Progress.COMPLETED
-            calls = max(0, row["calls"] - evidence.TRIES) if honest else row["calls"]
-            by_value[row[name]][0] += min(calls, evidence.TRIES)
-            by_value[row[name]][1] += honest
-        for value, (unverified, honest) in by_value.items():
-            allowed = Evidence(unverified, honest).allowed(FLOOR_OF_SURVEY, evidence.USUAL_SHARE, 3)
-            if unverified > allowed:
-                decision = GuardDecision(scope=scope, value=value, denied=False, created_at=now)
-                decision.unverified, decision.honest = unverified, honest
-                decision.allowed = round(allowed, 1)
-                found.append(decision)
-    stored = GuardDecision.objects.filter(scope__in=(Scope.COUNTRY, Scope.OPERATOR))
-    known = {(row.scope, row.value): row.pk for row in stored}
-    for decision in found:
-        decision.pk = known.get((decision.scope, decision.value))
-        _save(decision, now, denied=False, refused=0)
-    _survey_codes(now)
-    return found
-
-
-def _survey_codes(now: datetime) -> None:
-    """Tell where wrong codes of the last day are far above those of the days before."""
-    days = 30
-    wrong = Attempt.objects.filter(created_at__gt=now - days * DAY)
-    by_day = [0] * days
-    for at in wrong.values_list("created_at", flat=True).iterator():
-        by_day[(now - at) // DAY] += 1
-    today, usual = by_day[0], sum(by_day[1:]) / (days - 1)
-    if today > max(FLOOR_OF_SURVEY, 2 * usual + 3 * math.sqrt(usual)):
-        logger.warning("%d wrong codes in a day, %d are usual.", today, usual)
-        signals.wrong_codes_rise.send_robust(Attempt, wrong=today, usual=usual)

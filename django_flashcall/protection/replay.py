@@ -185,11 +185,11 @@ class _Site:
         fits = all(not narrowing.free_in(at, kind) for narrowing in narrowings)
         for narrowing in narrowings:
             decision = narrowing.decision
-            decision.denied = True
             if fits:
                 setattr(decision, kind.column, at)
-            else:
+            if not (fits and decision.denied):
                 decision.last_at = at
+            decision.denied = True
         return fits
 
 

@@ -20,7 +20,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from .. import signals
-from ..backends import CallRequest, Receipt, get_backend
+from ..backends import BaseBackend, CallRequest, Receipt, get_backend
 from ..conf import conf
 from ..database_errors import after_waiting, describe, transact
 from ..exceptions import (
@@ -92,7 +92,7 @@ def place(
     length = call.verification.code_length
     duration: float | None = None
     try:
-        backend = get_backend(call.backend)
+        backend = _backend(call.backend)
         began = time.perf_counter()
         try:
             receipt = backend.place_call(
@@ -100,6 +100,8 @@ def place(
             )
         finally:
             duration = time.perf_counter() - began
+        if not isinstance(receipt, Receipt):
+            raise TypeError("A backend has to return a receipt.")
     except ProviderError as raised:
         if not again:
             error = raised
@@ -143,6 +145,13 @@ def place(
     return code
 
 
+def _backend(alias: str) -> BaseBackend:
+    try:
+        return get_backend(alias)
+    except ImproperlyConfigured:  # its text may contain what is secret
+        raise Misconfigured("Its settings are wrong; manage.py check tells why.") from None
+
+
 def chooses_code(alias: str) -> bool:
     """Return True if the provider of an alias chooses the codes; False for wrong settings."""
     try:
@@ -162,17 +171,24 @@ def _save_chosen_code(call: Call, code: Secret) -> ProviderError | None:
     digest = codes.digest(code, verification.pk)
 
     def save() -> None:
-        # Lock the verification first, as the functions that finish it do, so that no digest is
-        # stored after they erased the codes.
-        pending = Verification.objects.filter(
-            pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
-        )
-        if pending.update(state=Verification.State.PENDING):
+        if hold(verification):
             Call.objects.filter(pk=call.pk).update(code_digest=digest)
 
     using = router.db_for_write(Call)
     after_waiting(lambda: transact(save, using), using)
     return None
+
+
+def hold(verification: Verification) -> bool:
+    """Lock a verification until the transaction ends; return False if it is finished.
+
+    The functions that finish it lock it first, too: so no digest is stored after they erased those
+    of all its calls.
+    """
+    pending = Verification.objects.filter(
+        pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
+    )
+    return bool(pending.update(state=Verification.State.PENDING))
 
 
 def fail(
@@ -195,7 +211,7 @@ def fail(
     _save_response(
         call,
         Call.Status.REJECTED if is_rejected else Call.Status.UNKNOWN,
-        refund=reservation if is_rejected else None,
+        returned=reservation if is_rejected else None,
         error_code=refusal.error_code if refusal else "",
         provider_code=_number(error.code),
         provider_message=error.description,
@@ -227,14 +243,14 @@ def _translate(error: ProviderError) -> FlashcallError | None:
 
 
 def _save_response(
-    call: Call, status: Call.Status, *, refund: Reservation | None = None, **values: Any
+    call: Call, status: Call.Status, *, returned: Reservation | None = None, **values: Any
 ) -> None:
     """Store the provider's response, without overwriting the status of an earlier report.
 
     Args:
         call: the call.
         status: its status, if no report came first.
-        refund: the reservation to give back in the same transaction, so that a call is never
+        returned: the reservation to give back in the same transaction, so that a call is never
             rejected but still counted.
         values: other fields.
     """
@@ -245,10 +261,10 @@ def _save_response(
     values["answered_at"] = call.answered_at
 
     def write() -> None:
-        if refund is None:
+        if returned is None:
             _write_response(call, status, values)
         else:
-            _write_refused(call, status, values, refund)
+            _write_refused(call, status, values, returned)
 
     try:
         after_waiting(write, router.db_for_write(Call))
@@ -274,7 +290,7 @@ def _write_refused(
     verification = call.verification
 
     def write() -> bool | None:
-        return _refund(call, reservation) if _write_response(call, status, values) else None
+        return refund(call, reservation) if _write_response(call, status, values) else None
 
     is_failed = transact(write, router.db_for_write(Call))
     if is_failed is None:
@@ -312,8 +328,10 @@ def _number(value: Any) -> int | None:
     return number if abs(number) < 2**31 else None
 
 
-def _refund(call: Call, reservation: Reservation) -> bool:
+def refund(call: Call, reservation: Reservation) -> bool:
     """Refund a call that was certainly not placed to its number and its verification.
+
+    Call it inside a transaction.
 
     Returns:
         True if the verification has failed with it, because no other call was placed.

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, router
+from django.db import router
 from django.db.models import Q
 from django.utils import timezone
 
@@ -38,6 +38,7 @@ from ..protection.limits import Reservation
 from ..protection.visitors import Source
 from ..redaction import Secret
 from . import breaker, calls, codes
+from .lookup import explain
 
 logger = logging.getLogger("django_flashcall")
 
@@ -153,7 +154,7 @@ def place(
         placed = calls.place(call, code, reservation, failing, next_until=until, again=again)
         if placed is not None:
             return placed
-        call, code = _replace(call, alias, plan.code)
+        call, code = _replace(call, alias, reservation, plan.code)
     placed = calls.place(call, code, reservation, breakers.get(call.backend), again=again)
     return placed or Secret()
 
@@ -250,7 +251,7 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
     if alias != call.backend and not again:
         # It was paused while the call waited.
         calls.fail(call, TemporaryFailure("The backend is paused."), None)
-        call, code = _replace(call, alias, plan.code)
+        call, code = _replace(call, alias, reservation, plan.code)
     place(call, code, reservation, plan, again=again)
 
 
@@ -273,21 +274,38 @@ def _give_up(
     calls.fail(call, error, reservation)
 
 
-def _replace(call: Call, alias: str, given: Secret | None) -> tuple[Call, Secret]:
-    """Queue another call instead of one that was rejected, and return it with its code."""
-    source = Source(call.network, call.wide_network, call.is_known)
+def _replace(
+    call: Call, alias: str, reservation: Reservation, given: Secret | None
+) -> tuple[Call, Secret]:
+    """Queue another call instead of one that was rejected, and return it with its code.
 
-    def begin() -> tuple[Call, Secret]:
-        new, code = make(call.verification, call.channel, alias, source, timezone.now(), given)
+    Raises:
+        AlreadyVerified, VerificationCancelled, TooManyAttempts: the verification was finished in
+            the meantime; the call is given back.
+        VerificationNotFound: it was erased.
+    """
+    source = Source(call.network, call.wide_network, call.is_known)
+    verification = call.verification
+
+    def begin() -> tuple[Call, Secret] | None:
+        if not calls.hold(verification):
+            calls.refund(call, reservation)
+            return None
+        new, code = make(verification, call.channel, alias, source, timezone.now(), given)
         insert_write(new).execute()
         offset = _offset(new, given)
         QueuedCall.objects.filter(call=call).update(call=new, code_offset=offset)
         return new, code
 
+    using = router.db_for_write(Call)
+    replaced = transact(begin, using, durable=True)
+    if replaced is not None:
+        return replaced
     try:
-        return transact(begin, router.db_for_write(Call), durable=True)
-    except IntegrityError:  # the number was erased in the meantime
+        verification.refresh_from_db(fields=["state", "attempts_left", "calls_left"], using=using)
+    except Verification.DoesNotExist:
         raise VerificationNotFound from None
+    raise explain(verification) or VerificationNotFound()
 
 
 def _offset(call: Call, given: Secret | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from ...protection.fraud_guard import survey
+from ...protection.survey import survey
 
 
 class Command(BaseCommand):
