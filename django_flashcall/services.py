@@ -339,7 +339,7 @@ def place_call(
         ValueError: the code, its length or the purpose cannot be used.
         RuntimeError: called inside a transaction, whose rollback would undo the counts.
     """
-    given = None if code is None else Secret(code)
+    code = given = None if code is None else Secret(code)
     length = _length(code_length if given is None else len(given))
     if given is not None and not codes.is_code(given, length):
         raise ValueError("The code must have 4 or 6 digits.")

@@ -7,7 +7,7 @@ import traceback
 import pytest
 from django.apps import apps
 from django.core import serializers
-from django.db import connection
+from django.db import connection, transaction
 from django.views.debug import ExceptionReporter
 
 from django_flashcall import services
@@ -110,6 +110,13 @@ def test_a_wrong_guess_does_not_show_the_code_or_the_guess(provider, six_digits,
     )
     assert not shows(code, shown)
     assert not shows(guess, shown)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_code_of_another_system(provider, rf):
+    with pytest.raises(RuntimeError) as caught, transaction.atomic():
+        services.place_call("+79161234567", "718293", purpose="other")
+    assert "718293" not in reported(caught, rf.post("/"), since="services")
 
 
 def broken_by(kind):

@@ -204,6 +204,34 @@ def test_a_bug_in_a_backend_is_an_unknown_outcome(backend, caplog):
     assert "1234" not in caplog.text.replace(NUMBER, "").replace("4567", "")
 
 
+def test_a_backend_that_returns_no_receipt_is_an_unknown_outcome(configure, caplog, monkeypatch):
+    monkeypatch.setattr(ScriptedBackend, "place_call", lambda self, request: None)
+    configure(BACKENDS={"default": {"BACKEND": f"{__name__}.ScriptedBackend"}})
+    assert services.start(NUMBER).newest_call.status == Call.objects.get().status == "unknown"
+    assert "A backend raised TypeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"BACKEND": "django_flashcall.backends.flashingcall.FlashingCallBackend"},
+        {"BACKEND": f"{__name__}.ScriptedBackend", "OPTIONS": {"login": "credential"}},
+    ],
+)
+def test_wrong_settings_of_a_backend_place_no_call(configure, entry, caplog):
+    """A server does not run the checks before it starts."""
+    backends = {"wrong": entry, "default": {"BACKEND": f"{__name__}.ScriptedBackend"}}
+    configure(BACKENDS=backends, CHANNELS={"flash_call": ["wrong"]})
+    with pytest.raises(ProviderUnavailable):
+        services.start(NUMBER)
+    call = Call.objects.get()
+    assert (call.status, call.must_mend) == ("rejected", True)
+    assert Phone.objects.get().last_called_at is None
+    assert "credential" not in caplog.text + call.provider_message
+    configure(BACKENDS=backends, CHANNELS={"flash_call": ["wrong", "default"]})
+    assert services.start(NUMBER).newest_call.status == "sent"
+
+
 def test_a_process_killed_while_the_provider_is_asked_leaves_a_queued_call(backend):
     backend.answers = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):

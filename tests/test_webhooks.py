@@ -67,6 +67,13 @@ def test_a_delivered_call(call, post):
     assert str(row.price) == "0.3500"
 
 
+def test_a_site_without_time_zones(call, post, settings):
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Moscow"
+    assert post(body(call)) == 200
+    assert DeliveryReport.objects.get().done_at.isoformat() == "2026-05-05T10:20:35"
+
+
 @pytest.mark.parametrize("offset", ["+1559", "+1600", "-2359"])
 def test_an_offset_that_no_place_has(call, post, offset):
     assert post(body(call, doneDate=f"2026-05-05T10:20:35{offset}")) == 200

@@ -47,9 +47,8 @@ class Altcha:
             request: a request of Django or Django REST framework.
         """
         solution = request.headers.get(HEADER, "") or request.POST.get(FIELD, "")
-        if not solution or len(solution) > LONGEST or not _is_right(solution):
-            return False
-        return _use_up(solution)
+        signature = _signature(solution) if 0 < len(solution) <= LONGEST else None
+        return signature is not None and _use_up(signature)
 
     def offer(self) -> dict[str, Any]:
         """Return a new challenge, for Altcha's widget or a solver of your own."""
@@ -69,19 +68,20 @@ class Altcha:
 is_solved = Altcha()
 
 
-def _is_right(solution: str) -> bool:
+def _signature(solution: str) -> str | None:
+    """Return the signature of a challenge that was solved, or None."""
     try:
         found = json.loads(base64.b64decode(solution, validate=True))
         if found["algorithm"] != "SHA-256" or "expires=" not in found["salt"]:
-            return False
-        return any(v1.verify_solution(found, key)[0] for key in _keys())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
+            return None
+        is_right = any(v1.verify_solution(found, key)[0] for key in _keys())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return str(found["signature"]) if is_right else None
 
 
-def _use_up(solution: str) -> bool:
+def _use_up(signature: str) -> bool:
     """Store that a challenge was solved; return False if it was before, also a moment ago."""
-    signature = json.loads(base64.b64decode(solution))["signature"]
     key = hashlib.sha256(f"altcha {signature}".encode()).hexdigest()
     try:
         with transaction.atomic(using=router.db_for_write(GuardRequest)):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from copy import copy
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connections, router, transaction
 from django.db.models import Case, F, Field, Q, Value, When
+from django.utils import timezone
 
 from .. import signals
 from ..backends import Report
@@ -79,9 +82,17 @@ def _store(found: Call, report: Report) -> Call | None:
 
 def _row(call: Call, report: Report) -> DeliveryReport:
     row = DeliveryReport(call=call, outcome=report.outcome)
-    for name in (*REPORTED, "submitted_at", "done_at"):
+    for name in REPORTED:
         setattr(row, name, getattr(report, name))
+    row.submitted_at, row.done_at = map(_as_stored, (report.submitted_at, report.done_at))
     return row
+
+
+def _as_stored(time: datetime | None) -> datetime | None:
+    """Return a time as the site stores it: with ``USE_TZ``, it has a time zone."""
+    if time is None or timezone.is_aware(time) == settings.USE_TZ:
+        return time
+    return timezone.make_aware(time) if settings.USE_TZ else timezone.make_naive(time)
 
 
 def _announce(call: Call, row: DeliveryReport) -> None:

@@ -8,6 +8,7 @@ of the code, so this device has none of them: two throttles would contradict eac
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -21,6 +22,7 @@ from ... import phones, services
 from ...conf import FLASH_CALL, Purpose, conf
 from ...exceptions import FlashcallError, InvalidPhone, ProviderUnavailable, VerificationNotFound
 from ...models import Phone, Verification
+from ...prepared.keys import is_key_of
 
 __all__ = ["CallDevice"]
 
@@ -75,7 +77,8 @@ class CallDevice(Device):
     def generate_is_allowed(self) -> tuple[bool, dict[str, Any] | None]:
         """Return whether the number can be called now, and if not, when: see `Device`."""
         phone = Phone.objects.filter(number=self.number).first()
-        free_at = phone.free_at() if phone is not None else None
+        is_owner = phone is not None and is_key_of(self.user, phone.owner_id)
+        free_at = phone.free_at(is_known=is_owner) if phone is not None else None
         if free_at is None or free_at <= timezone.now():
             return True, None
         reason = GenerateNotAllowed.COOLDOWN_DURATION_PENDING
@@ -121,11 +124,13 @@ class CallDevice(Device):
             message = gettext("The code has expired. Request another call.")
             return False, {"error_message": message}
         has_failed = verification.attempts_left < verification.max_attempts
-        if has_failed and phone.waits_until is not None and phone.waits_until > now:
+        is_known = verification.is_known
+        locked_until = phone.locked_until(is_known=is_known)
+        if has_failed and locked_until is not None and locked_until > now:
             return False, {
                 "reason": VerifyNotAllowed.N_FAILED_ATTEMPTS,
-                "failure_count": phone.failures,
-                "locked_until": phone.waits_until,
+                "failure_count": phone.known_failures if is_known else phone.failures,
+                "locked_until": locked_until,
             }
         return True, None
 
@@ -179,14 +184,10 @@ class CallDevice(Device):
 
 def _open_transactions() -> list[str]:
     """Return the databases of the open transactions, outermost first, except for Django's tests."""
+    opened: Iterable[Any] = connections.all(initialized_only=True)
     return [
         connection.alias
-        for connection in connections.all(initialized_only=True)
-        for block in _blocks(connection)
+        for connection in opened
+        for block in connection.atomic_blocks
         if not block._from_testcase
     ]
-
-
-def _blocks(connection: Any) -> list[Any]:
-    blocks: list[Any] = connection.atomic_blocks
-    return blocks
