@@ -95,6 +95,38 @@ def test_a_providers_identifier_that_looks_like_a_number_finds_both(verification
     assert set(found) == {verification.newest_call, other}
 
 
+def test_names_of_accounts_that_are_numbers_are_masked(verification):
+    """Django's username can be the number; a site's own `__str__` can contain it."""
+    people = get_user_model().objects
+    names = NUMBER, "Ann (8 916 765-43-21)"
+    owner, former = (people.create_user(username=name) for name in names)
+    Phone.objects.update(owner=owner)
+    Verification.objects.update(
+        user=former,
+        state="redeemed",
+        redeemed_by=owner,
+        redeemed_at=timezone.now(),
+        former_owner=former,
+    )
+    pages = [
+        url("phone"),
+        url("phone", verification.phone.pk),
+        url("verification", verification.pk),
+        url("call", verification.newest_call.pk),
+    ]
+    client = operator(*VIEW)
+    for page in pages:
+        shown = client.get(page).text
+        assert not any(name in shown for name in names), page
+    masked = "Ann (***************)"
+    for told in (f"by {masked}", "by +***********", f"moved from the account {masked}"):
+        assert told in client.get(pages[2]).text
+    seeing = operator(*VIEW, "view_number", name="seeing")
+    assert all(name in seeing.get(pages[1]).text for name in names)
+    for told in (f"by {former}", f"by {owner}", f"moved from the account {former}"):
+        assert told in seeing.get(pages[2]).text
+
+
 def test_search_by_the_owners_name(verification, many):
     ann = get_user_model().objects.create_user(username="ann")
     Phone.objects.filter(pk=verification.phone.pk).update(owner=ann)

@@ -47,7 +47,10 @@ def shown_number(request: HttpRequest, phone: Phone) -> str:
 
 
 def mask_numbers(text: str) -> str:
-    """Replace anything that looks like a phone number in a provider message with asterisks."""
+    """Replace anything that looks like a phone number in a text with asterisks.
+
+    For what providers say, and the names of accounts: a number can be the username.
+    """
     return PHONE_LIKE.sub(lambda found: "*" * len(found[0]), text)
 
 

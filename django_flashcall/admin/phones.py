@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, Subquery
@@ -18,7 +18,7 @@ from ..models import Call, Phone
 from ..protection import blocking
 from . import search
 from .actions import BLOCK, FORGET, LET_TRY_AGAIN, PHONE_ACTIONS, UNBLOCK, run_action
-from .base import HistoryAdmin, badge, format_datetime, may, two_lines
+from .base import HistoryAdmin, badge, format_datetime, mask_numbers, may, two_lines
 from .filters import DateFilter, PhoneFilter
 
 
@@ -28,13 +28,18 @@ class PhoneAdmin(HistoryAdmin):
     list_display = (
         "masked",
         "state",
-        "shown_owner",
+        "masked_owner",
         "verified",
         "calls",
         "wrong_codes",
         "first_seen",
     )
     heading = "%(number)s"
+    disclosed: ClassVar = {
+        **HistoryAdmin.disclosed,
+        "masked_owner": "owner_name",
+        "masked_former_owner": "former_owner",
+    }
     list_filter = (PhoneFilter, ("created_at", DateFilter))
     list_select_related = ("owner",)
     sortable_by = ("first_seen",)
@@ -42,7 +47,7 @@ class PhoneAdmin(HistoryAdmin):
     search_help_text = _("A phone number in any format, or the owner's username.")
     fields = (
         ("masked", "state"),
-        ("shown_owner", "former_owner"),
+        ("masked_owner", "masked_former_owner"),
         "verified",
         ("failures", "waits"),
         ("calls", "verifications"),
@@ -112,17 +117,20 @@ class PhoneAdmin(HistoryAdmin):
         return badge("quiet", _("new"))
 
     @admin.display(description=_("owner"))
-    def shown_owner(self, phone: Phone) -> str:
+    def masked_owner(self, phone: Phone) -> str:
+        return mask_numbers(self.owner_name(phone))
+
+    @admin.display(description=_("owner"))
+    def owner_name(self, phone: Phone) -> str:
         return str(phone.owner) if phone.owner else "–"
 
     @admin.display(description=_("moved from"))
+    def masked_former_owner(self, phone: Phone) -> str:
+        return _moved_from(phone, masks=True)
+
+    @admin.display(description=_("moved from"))
     def former_owner(self, phone: Phone) -> str:
-        """Show the account that had the number before it was moved, and when; as long as stored."""
-        moved = phone.verifications.exclude(former_owner=None).select_related("former_owner")
-        latest = moved.order_by("-redeemed_at").first()
-        if latest is None:
-            return "–"
-        return two_lines(str(latest.former_owner), format_datetime(latest.redeemed_at))
+        return _moved_from(phone, masks=False)
 
     @admin.display(description=pgettext_lazy("phone", "verified"))
     def verified(self, phone: Phone) -> str:
@@ -157,3 +165,13 @@ class PhoneAdmin(HistoryAdmin):
         name = f"admin:django_flashcall_{model}_changelist"
         url = reverse(name, current_app=self.admin_site.name)
         return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, text)
+
+
+def _moved_from(phone: Phone, *, masks: bool) -> str:
+    """Show the account that had the number before it was moved, and when; as long as stored."""
+    moved = phone.verifications.exclude(former_owner=None).select_related("former_owner")
+    latest = moved.order_by("-redeemed_at").first()
+    if latest is None:
+        return "–"
+    name = str(latest.former_owner)
+    return two_lines(mask_numbers(name) if masks else name, format_datetime(latest.redeemed_at))

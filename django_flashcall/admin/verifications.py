@@ -73,6 +73,7 @@ class VerificationAdmin(HistoryAdmin):
 
 def _event_context(request: HttpRequest, event: timeline.Event) -> dict[str, Any]:
     """Return what ``event.html`` needs to show an event."""
+    shown = str if may(request, "view_number") else mask_numbers
     context: dict[str, Any] = {
         "kind": event.name,
         "at": format_datetime(event.at) if event.at else gettext("time not recorded"),
@@ -80,12 +81,17 @@ def _event_context(request: HttpRequest, event: timeline.Event) -> dict[str, Any
         "row": event.row,
     }
     match event.kind:
-        case timeline.Kind.STARTED | timeline.Kind.CALL:
+        case timeline.Kind.STARTED:
+            context["user"] = event.row.user and shown(str(event.row.user))
+        case timeline.Kind.CALL:
             context["channel"] = display.channel_name(event.row.channel)
         case timeline.Kind.ANSWER:
-            message = event.row.provider_message
-            context["message"] = message if may(request, "view_number") else mask_numbers(message)
+            context["message"] = shown(event.row.provider_message)
             context["duration"] = format_duration(event.row.duration)
+        case timeline.Kind.REDEEMED:
+            for name in ("redeemed_by", "former_owner"):
+                account = getattr(event.row, name)
+                context[name] = account and shown(str(account))
         case timeline.Kind.REPORT:
             context["outcome"] = display.call_status(event.row.outcome)
             context["reason"] = display.reason(event.row)
