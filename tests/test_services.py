@@ -842,7 +842,14 @@ class TestUnusualAccounts:
             services.find(verification.pk, user=other)
         with pytest.raises(VerificationNotFound):
             services.find_and_check(verification.pk, outbox[-1].code, user=other)
-        services.find_and_check(verification.pk, outbox[-1].code, user=me)
+        _found, token = services.find_and_check(verification.pk, outbox[-1].code, user=me)
+        assert services.redeem(token, purpose="change", user=me).owner == ann
+        assert services.phone_of(me) == verification.phone
+        assert services.start("+79161234568", purpose="change", user=me).user == ann
+        services.remove_phone(me)
+        assert services.phone_of(ann) is None
+        ann.delete()
+        assert not services.has_verified_phone(me)
 
     def test_a_key_of_another_type(self, outbox, configure):
         """As an account has it that was not loaded, but made for a key in a header."""

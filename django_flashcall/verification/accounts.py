@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import router
+from django.db.models import Model
 from django.utils.crypto import get_random_string
 
 from ..conf import conf
@@ -19,13 +21,22 @@ Person = AbstractBaseUser | AnonymousUser | None
 Account = Any
 """An instance of ``AUTH_USER_MODEL``."""
 
+RANDOM_NAME = string.ascii_lowercase + string.digits
 RANDOM_NAME_LENGTH = 12
-"""Random letters and digits in a username: too many to take one that exists (36^12)."""
+"""Random characters of a username: too many possible ones to take one that exists (36^12)."""
 
 
 def account_of(user: Person) -> Account:
-    """Return the user if they are logged in, or None."""
-    return user if user is not None and user.is_authenticated else None
+    """Return the account of a visitor who is logged in, or None.
+
+    A user who is no model, as of a JSON web token, is loaded; None if the account was deleted.
+    """
+    if user is None or not user.is_authenticated:
+        return None
+    if isinstance(user, Model):
+        return user
+    model = get_user_model()
+    return model._base_manager.using(router.db_for_write(model)).filter(pk=user.pk).first()
 
 
 def create_user(*, password: str | None, **fields: Any) -> AbstractBaseUser:
@@ -56,7 +67,7 @@ def create_for_number(number: str) -> Account:
     model: Any = get_user_model()
     empty = model()
     fields = {name: getattr(empty, name) for name in model.REQUIRED_FIELDS}
-    fields[model.USERNAME_FIELD] = f"user-{get_random_string(RANDOM_NAME_LENGTH).lower()}"
+    fields[model.USERNAME_FIELD] = f"user-{get_random_string(RANDOM_NAME_LENGTH, RANDOM_NAME)}"
     if name := conf.USER_PHONE_FIELD:
         fields[name] = number
     return create_user(password=None, **fields)
