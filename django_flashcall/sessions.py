@@ -5,6 +5,7 @@ The token of a verified number is stored only in the session, never in a page or
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypedDict
 
 from django.contrib.auth import login
@@ -15,7 +16,7 @@ from django.http.response import HttpResponseBase
 
 from . import database_errors, services
 from .conf import conf
-from .exceptions import FlashcallError, ReauthenticationRequired
+from .exceptions import FlashcallError, InvalidToken, ReauthenticationRequired
 from .models import Phone, Verification
 from .protection import visitors
 from .redaction import Secret
@@ -47,11 +48,19 @@ def keep(request: HttpRequest, verification: Verification, token: str) -> None:
 
     This prevents session fixation: someone who knew the old session cannot use the token.
     """
-    tokens = request.session.get(_TOKENS, {})
-    request.session[_TOKENS] = {**tokens, verification.purpose: str(token)}
+    tokens = {verification.purpose: str(token)}
+    kept = [verification]
+    for purpose, other in request.session.get(_TOKENS, {}).items():
+        if purpose not in tokens:
+            with suppress(InvalidToken):
+                kept.append(services.read_token(other, purpose=purpose, **visitor(request)))
+                tokens[purpose] = other
+    request.session[_TOKENS] = tokens
     request.session.cycle_key()
-    verification.session = visitors.bind_session(request, anew=True)
-    verification.save(update_fields=["session"])
+    value = visitors.bind_session(request, anew=True)
+    for each in kept:
+        each.session = value
+        each.save(update_fields=["session"])
 
 
 def save(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -493,6 +493,20 @@ def test_the_session_is_another_after_success(client, outbox):
         services.read_token(token, session=value)
 
 
+def test_numbers_for_two_purposes_in_one_session(client, outbox, configure):
+    configure(PURPOSES={"signup": {}, "order": {}, "delivery": {}}, COOLDOWN=0)
+    for purpose in ("order", "delivery", "signup"):
+        check = start(client, query=f"?purpose={purpose}")
+        client.post(check, {"code": outbox[-1].code})
+        if purpose == "delivery":
+            Verification.objects.filter(purpose=purpose).update(state="redeemed")
+    tokens = client.session["django_flashcall_tokens"]
+    assert tokens.keys() == {"order", "signup"}
+    value = client.session[visitors.SESSION_KEY]
+    for purpose, token in tokens.items():
+        assert services.redeem(token, purpose=purpose, session=value)
+
+
 def test_what_a_user_started(client, user, outbox):
     check = start(client)
     assert Verification.objects.get().user == user
