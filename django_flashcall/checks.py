@@ -84,7 +84,7 @@ def _deployment() -> Iterator[CheckMessage]:
             hint="Remove it when the app review is over, and use codes that are hard to guess.",
             id="django_flashcall.W002",
         )
-    if "CALLS_TOTAL" not in conf.given:
+    if not conf.writes("CALLS_TOTAL"):
         yield Warning(
             "FLASHCALL: CALLS_TOTAL, the limit on all calls of the site, is not set: the default "
             f"of {FlashcallSettings.CALLS_TOTAL.default} applies.",
@@ -210,7 +210,7 @@ def _purposes() -> Iterator[CheckMessage]:
     if not conf.writes("PURPOSES"):
         return  # a site that does not use them need not mend the defaults: see `_default_purposes`
     for purpose in conf.PURPOSES.values():
-        if not conf.channels_for(purpose):
+        if not conf.channels_with(purpose.code_length):
             yield Error(
                 f"FLASHCALL: no channel can serve the purpose {purpose.name!r}, which requires "
                 f"{purpose.code_length} digits.",
@@ -232,7 +232,7 @@ def _default_purposes() -> Iterator[CheckMessage]:
     if conf.writes("PURPOSES") or not (_is_right("PURPOSES") and _is_right("CHANNELS")):
         return
     for purpose in conf.PURPOSES.values():
-        if not conf.channels_for(purpose) or _short_test_code(purpose):
+        if not conf.channels_with(purpose.code_length) or _short_test_code(purpose):
             yield Warning(
                 f"FLASHCALL: the purpose {purpose.name!r} requires {purpose.code_length} digits, "
                 "but the codes of a channel or a test number are shorter.",

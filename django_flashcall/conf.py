@@ -118,14 +118,17 @@ def _sequence(value: Any) -> Sequence[Any]:
     return tuple(value)
 
 
+# DRF looks at the first letter only: "month" would be a minute.
+_RATE = re.compile(
+    r"([1-9]\d{0,8})/(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)", re.ASCII
+)
+
+
 def _rate(value: Any) -> Rate:
-    # Like DRF, only the first letter of the period counts.
-    match = (
-        re.fullmatch(r"([1-9]\d{0,8})/([smhd])[a-z]*", value) if isinstance(value, str) else None
-    )
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'it must be a rate like "20/hour", not {value!r}')
-    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        raise ValueError(f'it must be a rate like "20/hour" or "1000/day", not {value!r}')
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2][0]]
     return Rate(int(match[1]), timedelta(seconds=seconds))
 
 
@@ -553,12 +556,12 @@ class FlashcallSettings:
         """Return True if the site has set a setting, and does not rely on its default."""
         return name in self.given
 
-    def channels_for(self, purpose: Purpose) -> tuple[str, ...]:
-        """Return the channels whose codes are long enough for the purpose, preferred first."""
+    def channels_with(self, code_length: int) -> tuple[str, ...]:
+        """Return the channels whose codes have so many digits or more, preferred first."""
         return tuple(
             channel
             for channel in self.CHANNELS
-            if channel != VOICE_CODE or purpose.code_length <= VOICE_CODE_LENGTH
+            if channel != VOICE_CODE or code_length <= VOICE_CODE_LENGTH
         )
 
     def other_purpose(self, name: str, code_length: int) -> Purpose:

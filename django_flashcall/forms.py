@@ -155,7 +155,7 @@ class PhoneForm(forms.Form):
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         config = conf.PURPOSES.get(purpose)
-        channels = conf.channels_for(config) if config else ()
+        channels = conf.channels_with(config.code_length) if config else ()
         if len(channels) < 2:
             del self.fields["channel"]
             return

@@ -16,6 +16,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -200,7 +201,9 @@ def resend(
         # A call can fail: the person who may have passed gets a second one.
         is_first = verification.calls_left >= config.max_calls - 1
         found, usage = _look_up(number, source, now)
-        channel = _choose_channel(channel or verification.channel, config, found.stopped)
+        channel = _choose_channel(
+            channel or verification.channel, config.code_length, found.stopped
+        )
         plan = _plan(number, channel, found, now)
         passage = None
         if number not in conf.TEST_NUMBERS and not is_first:
@@ -214,14 +217,17 @@ def resend(
             spent = guesses.pending(verification.pk, now).filter(calls_left__gt=0)
             if not spent.update(calls_left=F("calls_left") - 1, channel=channel):
                 return None
-            verification.refresh_from_db(from_queryset=_with_phone())
-            verification.stopped = found.stopped
-            return Storing(plan, source, now, slot, passage).next_call(verification, usage)
+            fresh = copy(verification)  # the caller's must not see what is rolled back
+            fresh.refresh_from_db(from_queryset=_with_phone())
+            fresh.stopped = found.stopped
+            return Storing(plan, source, now, slot, passage).next_call(fresh, usage)
 
         with _count_errors(number, source, now):
             stored = transact(begin, _database(), durable=True)
         if stored is None:
             raise _state_error(verification, source, on_form=True)
+        vars(verification).update(vars(stored.call.verification))
+        stored.call.verification = verification
         _place(stored, plan)
     return verification
 
@@ -256,7 +262,7 @@ def check(
     if not guess.evaluate(durable=durable):
         raise _state_error(verification, _source(verification, ip))
     if guess.verification is not None:
-        for name in ("attempts_left", "state", "verified_at"):
+        for name in ("attempts_left", "state", "verified_at", "verified_ip"):
             setattr(verification, name, getattr(guess.verification, name))
     return _token(verification, guess, durable=durable)
 
@@ -381,12 +387,12 @@ def check_limits(
         ValueError: the length cannot be used.
     """
     number = phones.parse(phone)
-    purpose = conf.other_purpose("another", _length(code_length))
+    length = _length(code_length)
     now = timezone.now()
     source = visitors.source(ip)
     with _count_errors(number, source, now):
         found, usage = _look_up(number, source, now)
-        _plan(number, _choose_channel(channel, purpose, found.stopped), found, now)
+        _plan(number, _choose_channel(channel, length, found.stopped), found, now)
         limits.check(found.phone, source, now, usage)
 
 
@@ -506,7 +512,7 @@ def _start(
         found, usage = _look_up(number, source, now, account=account)
         is_current = source.is_known or not found.is_owner
         source = source._replace(is_known=source.is_known or found.is_owner)
-        channel = _choose_channel(channel, purpose, found.stopped)
+        channel = _choose_channel(channel, purpose.code_length, found.stopped)
         if code is None and test_code is not None and len(test_code) < purpose.code_length:
             raise ProviderUnavailable(scope=Refusal.Scope.CHANNEL)  # the system checks report it
         plan = _plan(number, channel, found, now)
@@ -598,8 +604,8 @@ def _look_up(number: str, source: Source, now: datetime, *, account: Person = No
     return found
 
 
-def _choose_channel(name: str | None, purpose: Purpose, stopped: Collection[str]) -> str:
-    offered = conf.channels_for(purpose)
+def _choose_channel(name: str | None, code_length: int, stopped: Collection[str]) -> str:
+    offered = conf.channels_with(code_length)
     if name is not None and name not in offered:
         raise InvalidValue(_("This type of call isn't available."), field="channel")
     working = [channel for channel in offered if channel not in stopped]

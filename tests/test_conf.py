@@ -135,11 +135,19 @@ def test_secret_values_stay_out_of_the_messages(settings):
         ("1/hour", Rate(1, timedelta(hours=1))),
         ("30/min", Rate(30, timedelta(minutes=1))),
         ("2/s", Rate(2, timedelta(seconds=1))),
+        ("20/hrs", Rate(20, timedelta(hours=1))),
     ],
 )
 def test_rates_are_written_as_in_drf(settings, text, rate):
     settings.FLASHCALL = {"BACKENDS": BACKENDS, "CALLS_PER_IP": text}
     assert rate == conf.CALLS_PER_IP
+
+
+@pytest.mark.parametrize("text", ["10000/month", "10/year", "10/", "0/day", "1.5/day", "１/day"])
+def test_periods_that_are_none(settings, text):
+    settings.FLASHCALL = {"BACKENDS": BACKENDS, "CALLS_TOTAL": text}
+    with pytest.raises(ImproperlyConfigured, match='it must be a rate like "20/hour"'):
+        _ = conf.CALLS_TOTAL
 
 
 def test_login_exists_by_default_with_six_digits(settings):
@@ -182,8 +190,8 @@ def test_a_channel_with_fewer_digits_than_its_purpose_demands_is_not_offered(set
         "CHANNELS": {"voice_code": ["default"], "flash_call": ["default"]},
         "PURPOSES": {"signup": {}, "login": {"CODE_LENGTH": 6}},
     }
-    assert conf.channels_for(conf.PURPOSES["login"]) == ("flash_call",)
-    assert conf.channels_for(conf.PURPOSES["signup"]) == ("voice_code", "flash_call")
+    assert conf.channels_with(6) == ("flash_call",)
+    assert conf.channels_with(4) == ("voice_code", "flash_call")
 
 
 def test_flashcall_must_be_a_dictionary(settings):

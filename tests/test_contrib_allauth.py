@@ -895,6 +895,16 @@ class TestChecks:
         settings.ACCOUNT_PHONE_VERIFICATION_ENABLED = False
         assert self.ids() == ["E006"]
 
+    @pytest.mark.parametrize("name", ["allauth", "allauth-no-account"])
+    def test_a_purpose_with_the_name_of_its_calls(self, configure, name):
+        configure(PURPOSES={"signup": {}, name: {}})
+        assert self.ids() == ["E007"]
+
+    def test_any_other_purpose(self, configure):
+        configure(PURPOSES={"another": {}})
+        assert self.ids() == []
+        services.check_limits(NUMBER)
+
     def test_four_digits_do_not_log_in(self, settings):
         settings.ACCOUNT_LOGIN_BY_CODE_ENABLED = False
         assert self.ids(deploy=True) == []

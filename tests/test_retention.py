@@ -7,11 +7,12 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core import serializers
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_flashcall import services
 from django_flashcall.backends import Report
+from django_flashcall.exceptions import TooManyCalls
 from django_flashcall.models import Attempt, Call, DeliveryReport, Phone, Rule, Verification
 from django_flashcall.privacy import retention
 
@@ -125,6 +126,38 @@ def test_days(outbox):
     assert Verification.objects.exists()
     prune("--days", "7")
     assert not Verification.objects.exists()
+
+
+def test_wrong_codes_count_for_a_month_however_short_the_retention_is(outbox, configure):
+    configure(RETENTION_DAYS=1)
+    with pytest.raises(services_wrong()):
+        services.check(services.start(NUMBER), wrong(outbox[-1].code))
+    age(29)
+    prune()
+    assert not Verification.objects.exists()
+    assert Phone.objects.get().failures == 1
+    age(31)
+    prune()
+    assert not Phone.objects.exists()
+
+
+def test_a_short_retention_deletes_no_call_that_the_limit_of_the_site_counts(
+    outbox, configure, time_machine
+):
+    configure(RETENTION_DAYS=1, CALLS_TOTAL="1/day")
+    time_machine.move_to("2026-03-02 12:40:00+00:00", tick=False)
+    services.start(NUMBER)
+    time_machine.move_to("2026-03-03 12:30:00+00:00")
+    prune()
+    with pytest.raises(TooManyCalls):
+        services.start("+79161234568")
+
+
+def test_negative_days(outbox):
+    services.start(NUMBER)
+    with pytest.raises(CommandError, match="must be 0 or more"):
+        prune("--days=-1")
+    assert Verification.objects.exists()
 
 
 @pytest.mark.parametrize("field", ["waits_until", "last_called_at"])

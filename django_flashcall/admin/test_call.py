@@ -38,7 +38,7 @@ class CallForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        offered = conf.channels_for(_purpose())
+        offered = conf.channels_with(_purpose().code_length)
         self.fields["channel"].choices = [(name, Channel(name).label) for name in offered]  # type: ignore[attr-defined]
 
 

@@ -193,7 +193,8 @@ class Verification(models.Model):
         purpose = conf.PURPOSES.get(self.purpose)
         if purpose is None or not (self.is_pending and self.calls_left):
             return []
-        return [name for name in conf.channels_for(purpose) if name not in self.stopped]
+        offered = conf.channels_with(purpose.code_length)
+        return [name for name in offered if name not in self.stopped]
 
     @property
     def resend_at(self) -> datetime | None:

@@ -25,6 +25,12 @@ from ..models.verifications import LONGEST_QUEUE
 BATCH = 500
 """Rows that one transaction deletes, without related rows; small, so that others do not wait."""
 
+COUNTED = timedelta(days=30)
+"""How long a number keeps its wrong codes, however short the retention is: they limit guesses."""
+
+WINDOW = timedelta(days=1)
+"""The longest period of a rate: calls in it are counted by ``CALLS_TOTAL``."""
+
 ERASED_SINCE = timedelta(days=7)
 """How far back expired codes are looked for: the command should run every day."""
 
@@ -32,7 +38,8 @@ ERASED_SINCE = timedelta(days=7)
 def forget(phone: Phone) -> None:
     """Erase a number with its calls, reports, attempts, IP addresses and rules.
 
-    Uses the caller's transaction. Nothing in the database refers to the number afterwards. It can
+    Uses the caller's transaction. None of this app's tables refers to the number afterwards, but
+    other tables of the site may: fields of its accounts, devices of `contrib.otp`. The number can
     be verified again like a new one.
     """
     with transaction.atomic(using=router.db_for_write(Phone)):
@@ -46,8 +53,10 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
     """Return querysets of the rows older than a moment, in the order to delete them, oldest first.
 
     Verifications are deleted with everything that belongs to them. A number is deleted if it has no
-    owner and no recent verification; a locked number stays, because deleting it would unlock it.
+    owner and no recent verification. With wrong codes or a lock it stays longer, because deleting
+    it would clear them.
     """
+    counted = min(before, timezone.now() - COUNTED)
     recent = Verification.objects.filter(phone=OuterRef("pk"), created_at__gte=before)
     return [
         Verification.objects.filter(created_at__lt=before).order_by("created_at"),
@@ -55,11 +64,14 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
             ~Exists(recent),
             # Conditions on the row itself, so that a concurrent `start` keeps it.
             Q(last_called_at=None) | Q(last_called_at__lt=before),
+            Q(failures=0, known_failures=0)
+            | Q(last_called_at=None)
+            | Q(last_called_at__lt=counted),
             Q(waits_until=None) | Q(waits_until__lt=before),
             owner=None,
             created_at__lt=before,
         ).order_by("created_at"),
-        CallCount.objects.filter(begins_at__lt=before).order_by("begins_at"),
+        CallCount.objects.filter(begins_at__lt=before - WINDOW).order_by("begins_at"),
         Refusal.objects.filter(hour__lt=before).order_by("hour"),
         # What a person decided stays.
         GuardDecision.objects.filter(last_at__lt=before, mode="auto").order_by("last_at"),

@@ -18,7 +18,7 @@ from django.urls import NoReverseMatch, resolve, reverse
 from ...backends import load_class
 from ...conf import CODE_LENGTHS, conf
 from ...models import Phone
-from .adapter import FlashcallAdapterMixin
+from .adapter import PURPOSE, PURPOSE_WITHOUT_ACCOUNT, FlashcallAdapterMixin
 from .codes import code_length
 
 CALLING_PAGES = [
@@ -56,7 +56,14 @@ def check_allauth(
                 id="django_flashcall_allauth.E001",
             )
         ]
-    return [*_code_format(), *_providers(), *_transactions(), *_sessions(), *_verification()]
+    return [
+        *_code_format(),
+        *_providers(),
+        *_transactions(),
+        *_sessions(),
+        *_verification(),
+        *_purposes(),
+    ]
 
 
 @register("django_flashcall", deploy=True)
@@ -84,7 +91,7 @@ def _providers() -> Iterator[CheckMessage]:
     try:
         if code_length() not in CODE_LENGTHS:
             return
-        channels = conf.channels_for(conf.other_purpose("another", code_length()))
+        channels = conf.channels_with(code_length())
         aliases = [alias for channel in channels for alias in conf.CHANNELS[channel]]
         choosing = [load_class(conf.BACKENDS[alias]).chooses_code for alias in aliases]
     except (ImproperlyConfigured, KeyError):
@@ -137,6 +144,20 @@ def _verification() -> Iterator[CheckMessage]:
             "nobody can log in with one.",
             hint="Remove the setting.",
             id="django_flashcall_allauth.E006",
+        )
+
+
+def _purposes() -> Iterator[CheckMessage]:
+    try:
+        taken = conf.PURPOSES.keys() & {PURPOSE, PURPOSE_WITHOUT_ACCOUNT}
+    except ImproperlyConfigured:
+        return  # the checks of FLASHCALL report it
+    for name in sorted(taken):
+        yield Error(
+            f"PURPOSES has the key '{name}', which is the name of the calls of "
+            "django_flashcall.contrib.allauth.",
+            hint="Give the purpose another name.",
+            id="django_flashcall_allauth.E007",
         )
 
 

@@ -36,8 +36,7 @@ def _explain(form: Any) -> None:
     digits = code_length()
     field = form.fields["code"]
     field.widget.attrs["inputmode"] = "numeric"
-    purpose = conf.other_purpose("another", digits)
-    if conf.channels_for(purpose)[:1] == (VOICE_CODE,):
+    if conf.channels_with(digits)[:1] == (VOICE_CODE,):
         field.help_text = gettext("A voice reads you the code when you answer the call.")
     else:
         words = ngettext(

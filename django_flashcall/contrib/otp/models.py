@@ -169,7 +169,7 @@ class CallDevice(Device):
 
     def _announcement(self) -> str:
         purpose: Purpose = conf.PURPOSES[PURPOSE]
-        if conf.channels_for(purpose)[0] != FLASH_CALL:
+        if conf.channels_with(purpose.code_length)[0] != FLASH_CALL:
             text = gettext("We're calling %(number)s. Answer it and a voice reads you the code.")
             return text % {"number": self.masked}
         text = ngettext(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from ...conf import conf
@@ -27,7 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, help="days to keep, instead of RETENTION_DAYS")
 
     def handle(self, *args: Any, dry_run: bool, days: int | None, **options: Any) -> None:
-        days = conf.RETENTION_DAYS if days is None else max(0, days)
+        days = conf.RETENTION_DAYS if days is None else days
+        if days < 0:
+            raise CommandError("--days must be 0 or more.")
         before = timezone.now() - timedelta(days=days)
         if dry_run:
             for rows in outdated(before):
