@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Q, UniqueConstraint
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.test import APIClient, APIRequestFactory
@@ -162,6 +163,20 @@ def test_a_field_that_can_be_null(user, configure, monkeypatch):
     assert owners.empty_value() is None
     configure(USER_PHONE_FIELD="first_name")
     monkeypatch.setattr(user._meta.get_field("first_name"), "unique", True)
+    assert not owners.is_number_optional()
+
+
+def test_a_field_that_a_constraint_makes_unique(ann, user, token, configure, monkeypatch):  # noqa: F811
+    from django_flashcall.verification import owners
+
+    configure(USER_PHONE_FIELD="last_name")
+    get_user_model().objects.create_user("bob", last_name=NUMBER)
+    unique = {"fields": ["last_name"], "name": "people_user_last_name"}
+    unless_empty = UniqueConstraint(**unique, condition=~Q(last_name=""))
+    monkeypatch.setattr(user._meta, "constraints", [unless_empty])
+    assert change(ann, token(purpose="change")).json()["error_code"] == "phone_taken"
+    assert owners.is_number_optional()
+    monkeypatch.setattr(user._meta, "constraints", [UniqueConstraint(**unique)])
     assert not owners.is_number_optional()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, UniqueConstraint
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -83,7 +83,7 @@ def free(phone: Phone, account: Account = None) -> Account | None:
         former = _release(phone)
     name = conf.USER_PHONE_FIELD
     # A field that is not unique may contain unverified numbers, so it is not checked.
-    if name and getattr(get_user_model()._meta.get_field(name), "unique", False):
+    if name and _is_unique(name, always=False):
         others = _accounts().filter(**{name: phone.number})
         if (others.exclude(pk=account.pk) if account else others).exists():
             raise PhoneTaken
@@ -196,9 +196,27 @@ def empty_value() -> str | None:
     field: Any = get_user_model()._meta.get_field(conf.USER_PHONE_FIELD)
     if field.null:
         return None
-    if field.unique or conf.USER_PHONE_FIELD == get_user_model().USERNAME_FIELD:
+    if _is_unique(field.name, always=True) or field.name == get_user_model().USERNAME_FIELD:
         raise InvalidValue(REQUIRED)
     return ""
+
+
+def _is_unique(name: str, *, always: bool) -> bool:
+    """Return True if no two accounts can have the same value in a field.
+
+    Args:
+        name: the field.
+        always: also if the value is empty; a constraint with a condition can allow that.
+    """
+    meta = get_user_model()._meta
+    if getattr(meta.get_field(name), "unique", False):
+        return True
+    return any(
+        isinstance(constraint, UniqueConstraint)
+        and constraint.fields == (name,)
+        and not (always and constraint.condition)
+        for constraint in meta.constraints
+    )
 
 
 def _send_changed(account: Account, former: Phone, phone: Phone | None) -> None:
