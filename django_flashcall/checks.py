@@ -349,6 +349,8 @@ def _task_backend() -> Any:
     """Return the backend of the tasks that place calls; raise an error if there is none."""
     from . import tasks
 
+    if tasks.task is None:
+        raise ImportError("django_tasks")
     return tasks.place_call.using(backend=conf.TASK_BACKEND).get_backend()
 
 

@@ -1,11 +1,13 @@
 """The task that places a call in a worker, for ``DISPATCH = "task"``.
 
-It needs `django.tasks` of Django 6.0 or newer, or its backport `django-tasks` on Django 5.2.
+It needs `django.tasks` of Django 6.0 or newer, or its backport `django-tasks` on Django 5.2. This
+module can be imported without them: Celery and others import the module ``tasks`` of every app.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from django.utils import timezone
 
@@ -15,17 +17,27 @@ from .models import Call
 from .protection.limits import Reservation
 from .verification import dispatch
 
+task: Any
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2
-    from django_tasks import task  # type: ignore[no-redef]
+    try:
+        from django_tasks import task
+    except ImportError:
+        task = None
 
 __all__ = ["place_call"]
 
 logger = logging.getLogger("django_flashcall")
 
 
-@task(backend=conf.TASK_BACKEND, queue_name=conf.TASK_QUEUE)
+def _task(function: Any) -> Any:
+    if task is None:
+        return function
+    return task(backend=conf.TASK_BACKEND, queue_name=conf.TASK_QUEUE)(function)
+
+
+@_task
 def place_call(call_id: int) -> None:
     """Place a queued call, and those that killed workers left.
 

@@ -16,8 +16,14 @@ from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+import django_flashcall
 from django_flashcall import checks, services, signals, tasks
-from django_flashcall.exceptions import FlashcallError, Misconfigured, TemporaryFailure
+from django_flashcall.exceptions import (
+    FlashcallError,
+    Misconfigured,
+    ProviderUnavailable,
+    TemporaryFailure,
+)
 from django_flashcall.models import (
     Call,
     CallCount,
@@ -578,6 +584,12 @@ def test_services_raise_nothing_for_the_worker(scripted):
 
 def test_without_the_task_framework(monkeypatch):
     """On Django 5.2, the backport is optional."""
-    for name in ("django.tasks", "django_tasks", "django_flashcall.tasks"):
+    for name in ("django.tasks", "django_tasks"):
         monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(django_flashcall, "tasks", tasks)  # what follows is undone
+    monkeypatch.delitem(sys.modules, "django_flashcall.tasks")
+    import_module("django_flashcall.tasks")  # as Celery does
     assert [message.id for message in checks.check_settings()] == ["django_flashcall.E018"]
+    with pytest.raises(ProviderUnavailable):
+        services.start(NUMBER)
+    assert Call.objects.get().status == "rejected"

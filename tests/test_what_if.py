@@ -8,8 +8,10 @@ import pytest
 import time_machine
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from django_flashcall import services
+from django_flashcall.management.commands.flashcall_what_if import Command
 from django_flashcall.models import Call, GuardDecision, Refusal
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +36,14 @@ def pumped(outbox, configure):
                 verification = services.start(f"+7916124{n:04d}", ip=f"203.0.113.{n}")
                 services.redeem(services.check(verification, outbox[-1].code))
         yield clock
+
+
+def test_from_the_command_line(pumped, capsys, monkeypatch):
+    """`call_command` leaves out the options that all commands have."""
+    monkeypatch.setattr(connections, "close_all", lambda: None)
+    tried = ["FRAUD_GUARD=deny", "CALLS_TOTAL=50/day"]
+    Command().run_from_argv(["manage.py", "flashcall_what_if", "--skip-checks", *tried])
+    assert capsys.readouterr().out == what_if(*tried)
 
 
 def test_with_the_guard(pumped):

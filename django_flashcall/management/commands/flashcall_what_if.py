@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "settings",
+            "changes",  # Django's own option is called ``settings``
             nargs="*",
             metavar="NAME=VALUE",
             help="Settings to try: " + ", ".join(replay.SETTINGS) + ". `None` switches one off.",
@@ -28,7 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         given: dict[str, Any] = {}
-        for text in options["settings"]:
+        for text in options["changes"]:
             name, _, value = text.partition("=")
             given[name] = None if value == "None" else value
         try:
