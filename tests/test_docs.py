@@ -186,7 +186,7 @@ def test_the_code_runs(block, outbox, monkeypatch, settings, request):
     monkeypatch.setattr(admin.site, "__class__", admin.site.__class__)
     if "os.environ" in block.text:
         names["os"] = os
-    if "INSTALLED_APPS += " in block.text:
+    if "INSTALLED_APPS" in block.text:
         names |= {"INSTALLED_APPS": [], "MIDDLEWARE": []}
     if "BASE_DIR" in block.text:
         names["BASE_DIR"] = Path()

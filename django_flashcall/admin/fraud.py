@@ -135,7 +135,7 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     @admin.display(description=_("last request refused"), ordering="-last_at")
     def shown_last(self, decision: GuardDecision) -> str:
-        return format_datetime(decision.last_at)
+        return format_datetime(decision.last_at if decision.count else None)
 
     @admin.display(description=_("not verified (expected)"))
     def unverified_and_allowed(self, decision: GuardDecision) -> str:
