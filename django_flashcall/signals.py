@@ -48,8 +48,8 @@ call_failed = Signal()
 provider_trouble = Signal()
 """No call can be placed until the credentials, IP address or account are fixed.
 
-Sent and logged at most once in ten minutes per cause. ``sender`` is `Call`, ``call`` the row,
-``error`` the `exceptions.Misconfigured`."""
+Sent and logged at most once in ten minutes per cause, by each process of the site. ``sender`` is
+`Call`, ``call`` the row, ``error`` the `exceptions.Misconfigured`."""
 
 backend_paused = Signal()
 """``BREAKER_FAILURES`` calls in a row failed: no calls go through this backend for a while.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -77,7 +77,7 @@ def page(admin: HistoryAdmin, request: HttpRequest) -> HttpResponse:
 
 def _since(now: datetime) -> datetime:
     """Return when the replay begins: some days ago, or later if there were very many calls."""
-    since = replay.period(DAYS, now)
+    since = now - timedelta(days=DAYS)
     calls = Call.objects.filter(created_at__gte=since).order_by("-created_at")
     oldest = calls.values_list("created_at", flat=True)[MOST_CALLS : MOST_CALLS + 1].first()
     return oldest or since

@@ -33,7 +33,7 @@ TIMEOUT = 10.0
 """Seconds in total, including retries; the visitor waits this long at the form."""
 
 LONGEST_TIMEOUT = 15.0
-"""Maximum for ``timeout`` in seconds: no visitor waits longer."""
+"""Maximum for ``timeout`` in seconds: nobody waits longer for one provider."""
 
 RETRIES = 2
 POOL_SIZE = 10

@@ -11,7 +11,8 @@ from rest_framework.request import Request
 
 from .. import services
 from ..conf import conf
-from ..rest_framework.serializers import PhoneTokenField, run, visitor
+from ..rest_framework.serializers import PhoneTokenField, run
+from ..sessions import visitor
 
 if TYPE_CHECKING:
     Base = serializers.Serializer[Any]

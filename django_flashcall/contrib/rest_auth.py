@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import services
-from ..rest_framework.serializers import PhoneTokenField, run, visitor
+from ..rest_framework.serializers import PhoneTokenField, run
+from ..sessions import visitor
 from ..verification.owners import save_number
 
 if TYPE_CHECKING:

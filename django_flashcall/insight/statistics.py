@@ -31,8 +31,8 @@ from django.utils import timezone
 
 from ..models import Call, Verification
 
-PERIODS = ("day", "week", "month")
 DAYS = {"day": 1, "week": 7, "month": 30}
+"""Days of each period."""
 
 CLASS_WIDTH = 1.02
 """Ratio of the longest to the shortest response time of a class."""
@@ -105,7 +105,7 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
     """Return the figures of a period that ends now.
 
     Args:
-        period: one of `PERIODS`.
+        period: a key of `DAYS`.
         now: the end of the period, for tests.
     """
     now = now or timezone.now()

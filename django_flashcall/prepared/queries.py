@@ -96,7 +96,7 @@ class Statement:
                 if not name and (changed := converted_marks.get(_key(value)[-1])):
                     # Otherwise, the placeholder would be stored or looked for.
                     raise TypeError(f"The field of {changed!r} takes another type of value.")
-            shown = ["%s" if name else _constant(value) for name, value in named]
+            shown = ["%s" if name else _inlined(value) for name, value in named]
             texts.append(_fill(text, shown))
             self._parameters += [
                 each for each, mark in zip(named, shown, strict=True) if mark == "%s"
@@ -138,7 +138,7 @@ class Statement:
         return list(rows)
 
 
-def _constant(value: Any) -> str:
+def _inlined(value: Any) -> str:
     """Return the text of a value that is the same each time; ``%s`` if it must be a parameter.
 
     Drivers convert each parameter anew, in Python.

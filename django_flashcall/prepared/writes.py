@@ -346,7 +346,7 @@ class _Insert:
                     shown.append(f'{FIRST}."key"')
                     continue
                 value = other.pk  # also if it was inserted again, after a rollback
-            text = _constant(value)
+            text = _common(value)
             # The database refuses NULL; MySQL can fill in a column that is left out.
             shown.append("NULL" if text is None and not field.null else text)
             if text == "%s":
@@ -374,7 +374,7 @@ def _related(row: Model, field: Field[Any, Any]) -> Model | None:
     return row._state.fields_cache.get(field.name) if field.is_relation else None
 
 
-def _constant(value: Any) -> str | None:
+def _common(value: Any) -> str | None:
     """Return the text of a value that most rows have; None for NULL, ``%s`` for any other."""
     if value is None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..conf import FlashcallSettings, Rate, conf
@@ -191,8 +191,3 @@ class _Site:
                 decision.last_at = at
             decision.denied = True
         return fits
-
-
-def period(days: int, now: datetime) -> datetime:
-    """Return the beginning of the last days."""
-    return now - timedelta(days=days)

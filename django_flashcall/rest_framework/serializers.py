@@ -12,7 +12,6 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.request import Request
 
 from .. import phones, services, sessions
 from ..conf import conf
@@ -20,6 +19,7 @@ from ..exceptions import FlashcallError, VerificationNotFound
 from ..models import Phone, Verification
 from ..protection import visitors
 from ..redaction import Secret
+from ..sessions import visitor
 from ..verification import codes
 from ..verification.tokens import CHANGE, LOGIN
 from .exceptions import ServiceError
@@ -53,11 +53,6 @@ def run(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     except FlashcallError as error:
         refusal = ServiceError(error)
     raise refusal
-
-
-def visitor(request: Request) -> dict[str, Any]:
-    """Return the user and session of a request, as keyword arguments for the services."""
-    return {"user": request.user, "session": visitors.session_value(request._request)}
 
 
 class _TypedField(serializers.Field[Any, Any, Any, Any]):

@@ -79,7 +79,7 @@ class FlashcallView(APIView):
         return Response(serializer.data, status=code)
 
     def verification(self, request: Request, id: UUID) -> Verification:
-        return services.find(id, **serializers.visitor(request))
+        return services.find(id, **sessions.visitor(request))
 
 
 class StartView(FlashcallView):

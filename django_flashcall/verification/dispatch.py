@@ -43,7 +43,8 @@ from .lookup import explain
 logger = logging.getLogger("django_flashcall")
 
 FAILOVER_WITHIN = 5
-"""Seconds after which no other backend tries, so that a visitor waits for less than 16 seconds."""
+"""Seconds after which no other backend tries: with the default timeouts, a visitor waits for less
+than 16 seconds."""
 
 TAKEN_FOR = 60
 """Seconds after which a worker that took a call must have been killed: placing takes less than 16

@@ -15,7 +15,7 @@ from ..exceptions import ProviderUnavailable
 from ..models import Refusal
 
 RETRY_AFTER = 15
-"""Seconds after which a visitor can try again: no request waits longer for a provider."""
+"""Seconds after which a visitor can try again: a backend waits no longer for its provider."""
 
 _lock = threading.Lock()
 _taken = 0

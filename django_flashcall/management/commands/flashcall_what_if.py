@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -35,7 +36,7 @@ class Command(BaseCommand):
             tried = replay.values(given)
         except ValueError as error:
             raise CommandError(str(error)) from None
-        since = replay.period(options["days"], timezone.now())
+        since = timezone.now() - timedelta(days=options["days"])
         outcome = replay.replay(replay.placed(since), tried)
         percent = 100 * outcome.refused / outcome.honest if outcome.honest else 0
         self.stdout.write(
