@@ -20,7 +20,7 @@ from .exceptions import FlashcallError, InvalidToken, ReauthenticationRequired
 from .models import Phone, Verification
 from .protection import visitors
 from .redaction import Secret
-from .verification.tokens import LOGIN
+from .verification.tokens import LOGIN, redeem_read
 
 __all__ = ["log_in", "redeem", "sign_up", "verification"]
 
@@ -119,9 +119,7 @@ def redeem(request: HttpRequest, *, purpose: str = "signup", user: Any = None) -
         InvalidToken: there is none, it is too old, or it was redeemed.
         PhoneTaken: the number belongs to another account.
     """
-    session = visitors.session_value(request)
-    token = _token(request, purpose)
-    return services.redeem(token, purpose=purpose, user=user, session=session)
+    return redeem_read(verification(request, purpose=purpose), user)
 
 
 def sign_up(request: HttpRequest, create_user: Any) -> tuple[Any, Phone]:

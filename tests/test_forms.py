@@ -148,6 +148,13 @@ class TestVerifiedPhoneMixin:
         form.redeem_phone()
         assert not OrderForm({"street": "Main"}, request=request_).is_valid()
 
+    def test_of_a_user_whose_number_it_does_not_become(self, request_, verify):
+        request_.user = get_user_model().objects.create_user(username="ann")
+        verify("order")
+        form = OrderForm({"street": "Main"}, request=request_)
+        assert form.is_valid()
+        assert form.redeem_phone().owner is None
+
     def test_without_one(self, request_):
         form = OrderForm({"street": "Main"}, request=request_)
         assert form.errors == {"__all__": [str(InvalidToken())]}

@@ -16,6 +16,7 @@ from django_flashcall.exceptions import (
 )
 from django_flashcall.models import Phone, Verification
 from django_flashcall.protection import budget
+from django_flashcall.rest_framework.views import FlashcallView
 
 from .test_enumeration import shape, statements
 
@@ -258,6 +259,17 @@ def test_tokens_of_simplejwt(configure, token, ann):
     request = APIRequestFactory().get("/", headers={"Authorization": header})
     assert JWTAuthentication().authenticate(request)[0] == ann
     assert RefreshToken(response.json()["refresh"])["user_id"] == str(ann.pk)
+
+
+def test_a_token_that_simplejwt_refuses(api, monkeypatch):
+    from rest_framework_simplejwt.authentication import JWTAuthentication
+
+    monkeypatch.setattr(FlashcallView, "authentication_classes", [JWTAuthentication])
+    response = api.get("/api/phone/", headers={"Authorization": "Bearer x"})
+    assert response.status_code == 401
+    said = response.json()
+    assert said["error_code"] == said["code"] == "token_not_valid"
+    assert isinstance(said["detail"], str)
 
 
 JWT = "django_flashcall.rest_framework.answers.jwt"

@@ -603,10 +603,10 @@ def test_a_taken_name(client, verified):
 
 def test_a_taken_number(client, verified):
     eve = get_user_model().objects.create_user(username="eve")
+    assert client.get(SIGNUP).status_code == 200
     Phone.objects.update(owner=eve)
-    said = {"__all__": ["An account with this phone number already exists."]}
-    assert errors(client.post(SIGNUP, ANN)) == said
-    assert client.get(SIGNUP).url == "/phone/taken/"  # before anything is filled in
+    assert client.post(SIGNUP, ANN).url == "/phone/taken/"
+    assert client.get(SIGNUP).url.startswith(START)
     assert get_user_model().objects.count() == 1
 
 

@@ -287,15 +287,20 @@ class SignupView(FormPage):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if is_taken(self.verification.phone):  # before the form is filled in
-            sessions.forget(request, purpose=DEFAULT_PURPOSE)
-            return redirect(self.url("taken"))
+            return self.taken()
         return super().get(request, *args, **kwargs)
+
+    def taken(self) -> HttpResponse:
+        sessions.forget(self.request, purpose=DEFAULT_PURPOSE)
+        return redirect(self.url("taken"))
 
     def proceed(self, form: Any) -> HttpResponse:
         try:
             user = form.save()
         except ValidationError:
             return self.form_invalid(form)
+        except PhoneTaken:  # in the meantime, or it is in another account's field
+            return self.taken()
         self.log_in(user, form.cleaned_data["password"])
         return redirect(self.get_success_url())
 

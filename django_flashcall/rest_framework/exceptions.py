@@ -75,7 +75,8 @@ def _body(exception: APIException) -> dict[str, Any]:
     """Return errors by field or ``detail``, with our first ``error_code`` or the one of DRF."""
     detail = exception.detail
     if not isinstance(exception, serializers.ValidationError):
-        return {"detail": detail, "error_code": getattr(detail, "code", exception.default_code)}
+        body = detail if isinstance(detail, dict) else {"detail": detail}
+        return {**body, "error_code": getattr(detail, "code", exception.default_code)}
     ours = [code for code in _codes(detail) if code in OUR_CODES and code != "invalid"]
     body = detail if isinstance(detail, dict) else {api_settings.NON_FIELD_ERRORS_KEY: detail}
     return {**body, "error_code": next(iter(ours), "invalid"), **getattr(exception, "facts", {})}

@@ -93,6 +93,20 @@ def redeem(
         PhoneTaken: the number belongs to another account; the token stays valid.
     """
     verification = read_token(token, purpose=purpose, user=user, session=session)
+    return redeem_read(verification, user)
+
+
+def redeem_read(verification: Verification, user: Person) -> Phone:
+    """Redeem what `read_token` has returned; see `redeem`.
+
+    Args:
+        verification: the verification.
+        user: the saved account that gets the number, not always the visitor; None for nobody.
+
+    Raises:
+        InvalidToken: it was redeemed in the meantime.
+        PhoneTaken: the number belongs to another account.
+    """
     account = account_of(user)
 
     def write() -> Phone:
