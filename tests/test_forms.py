@@ -43,7 +43,7 @@ def verify(request_, outbox):
 
     def verify(purpose="signup"):
         session = visitors.bind_session(request_)
-        verification = services.start(NUMBER, purpose=purpose, session=session)
+        verification = services.start(NUMBER, purpose=purpose, user=request_.user, session=session)
         token = services.check(verification, outbox[-1].code)
         sessions.keep(request_, verification, token)
         return token
