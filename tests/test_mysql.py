@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_flashcall import services
 from django_flashcall.backends import Report
-from django_flashcall.protection import limits
+from django_flashcall.protection import wrong_codes
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def assigned(queries, table):
 def test_waits_are_chosen_before_the_count_grows(outbox):
     phone = services.start("+79161234567").phone
     with CaptureQueriesContext(connection) as queries:
-        limits.failure_write(phone, timezone.now()).execute()
+        wrong_codes.count_write(phone, timezone.now()).execute()
     assert assigned(queries, "django_flashcall_phone") == ["waits_until", "failures"]
 
 

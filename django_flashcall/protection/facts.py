@@ -12,7 +12,7 @@ from ..conf import conf
 from ..models import Call, Phone
 from ..prepared.queries import Prepared
 from ..prepared.records import Record
-from . import budget, limits, rules
+from . import budget, limits, rules, windows
 from .visitors import Source
 
 
@@ -34,22 +34,22 @@ def look(number: str, source: Source, now: datetime, *, account: Any = None) -> 
         now: time of the request.
         account: the primary key of the account that asks; None for none.
     """
-    windows = list(limits.windows_of(source))
+    counted = list(limits.windows_of(source))
     total = conf.CALLS_TOTAL
     row = {"prefix": phones.prefix(number), **source._asdict()}
-    values = rules.values(number, account) | limits.values(windows, row, now)
+    values = rules.values(number, account) | windows.values(counted, row, now)
     if total is not None:
         values["spent_since"] = budget.spent_since(total, now)
-    rows = _FACTS.rows(*map(limits.shape, windows), **values)
+    rows = _FACTS.rows(*map(windows.shape, counted), **values)
     records = list(map(Record._make, rows))
     judgement = rules.read(number, records)
-    usage = limits.read(windows, records, total)
+    usage = limits.read(counted, records, total)
     return Facts(judgement, usage._replace(called_at=judgement.phone.last_called_at))
 
 
-def _select(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
+def _select(*shapes: tuple[int, tuple[str, ...]], **values: Any) -> list[QuerySet[Any, Any]]:
     phone = Phone.objects.filter(number=values["number"]).values("pk")[:1]
-    return [*rules.parts(values), *limits.parts(windows, {**values, "phone": Subquery(phone)})]
+    return [*rules.parts(values), *limits.parts(shapes, {**values, "phone": Subquery(phone)})]
 
 
 _FACTS = Prepared(Call, _select)

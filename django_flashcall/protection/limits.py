@@ -1,12 +1,9 @@
-"""Limits on calls and on wrong codes.
+"""Limits on calls.
 
 The row of a number serialises what happens to it: a start takes the cooldown by a conditional
 ``UPDATE`` of that row, and counts its windows in the same short transaction, so that any number of
 simultaneous starts sees each other. The wide limits are counted in the same statement; they can be
 overshot by the requests in flight. No limit lives in a cache, none is lost by a rollback.
-
-No statement reads more rows than the limit allows: a window is full if its limit-th newest row
-exists.
 """
 
 from __future__ import annotations
@@ -17,50 +14,23 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import router
-from django.db.models import Case, DateTimeField, F, Q, QuerySet, Subquery, Value, When
+from django.db.models import Q, QuerySet, Value
 
 from .. import phones
 from ..conf import Rate, conf
-from ..exceptions import Cooldown, TooManyAttempts, TooManyCalls
-from ..models import Attempt, Call, Phone, Refusal
+from ..exceptions import Cooldown, TooManyCalls
+from ..models import Call, Phone, Refusal
 from ..prepared.queries import Prepared
-from ..prepared.records import Record, Unknown, first_part, part
+from ..prepared.records import Record, first_part, part
 from ..prepared.writes import PreparedInsert, PreparedUpdate, Write
 from . import budget
 from .visitors import Source
-
-FIRST_WAIT = timedelta(hours=1)
-"""How long a number is locked after ``MAX_FAILURES`` wrong codes in a row."""
-
-LONGEST_WAIT = timedelta(days=1)
-"""The longest time that a number is locked."""
-
-WAITS = (*(FIRST_WAIT * 2**n for n in range(5)), LONGEST_WAIT)
-"""The wait doubles with each wrong code more."""
-
-WIDE_FACTOR = 5
-"""An IPv6 /48 has this many times the limit of an address."""
+from .windows import Window, addresses, last_row, shape, values
 
 SHORT_COOLDOWN = 10
 """Seconds of ``COOLDOWN`` below which other backends may still try for an earlier call."""
 
 Scope = Refusal.Scope
-
-
-class Window(NamedTuple):
-    """A sliding window over calls or wrong codes.
-
-    Attributes:
-        scope: the limit that it belongs to.
-        limit: the number of rows that fill it.
-        length: how far it reaches back.
-        by: the columns in which its rows have the value of the request.
-    """
-
-    scope: Refusal.Scope
-    limit: int
-    length: timedelta
-    by: tuple[str, ...]
 
 
 class Usage(NamedTuple):
@@ -217,67 +187,6 @@ def is_half_used(number: str, source: Source, now: datetime) -> bool:
     return bool(usage.full) or bool(total and usage.spent and usage.spent > total.number / 2)
 
 
-def failures(source: Source, now: datetime) -> dict[str, Any]:
-    """Return the arguments of `Call.newest` that look up the wrong codes of an address."""
-    windows = list(_failure_windows(source))
-    return {
-        "beside": _failures,
-        "options": tuple(map(shape, windows)),
-        "values": values(windows, source._asdict(), now),
-    }
-
-
-def check_failures(call: Call, source: Source, now: datetime) -> None:
-    """Raise an error if an address has entered too many wrong codes, over all numbers.
-
-    Args:
-        call: the result of `Call.newest` with `failures`.
-        source: the source of the request.
-        now: time of the attempt.
-
-    Raises:
-        TooManyAttempts: ``FAILURES_PER_IP`` is reached.
-    """
-    if source.is_known:  # strangers who share the address cannot use up their attempts
-        return
-    windows = _failure_windows(source)
-    ends = [at + w.length for w, at in zip(windows, call.beside, strict=True) if at is not None]
-    if ends:
-        seconds = (max(ends) - now).total_seconds()
-        raise TooManyAttempts(retry_after=math.ceil(seconds), scope=Scope.ADDRESS)
-
-
-def failure_write(phone: Phone, now: datetime, *, is_known: bool = False) -> Write:
-    """Return the statement that counts a wrong code, and locks the number from ``MAX_FAILURES``.
-
-    The owner and devices that verified it have a count and a lock of their own (`is_known`).
-
-    The database computes the lock from its own count, so that no concurrent failure is lost
-    (NIST SP 800-63B-4, section 3.2.2).
-    """
-    ends = {f"end{place}": now + wait for place, wait in enumerate(WAITS)}
-    return _FAIL.bind(conf.MAX_FAILURES, is_known, pk=phone.pk, **ends)
-
-
-def _fail(failures: int, is_known: bool, *, pk: Any, **ends: Any) -> tuple[Any, dict[str, Any]]:
-    of = "known_" if is_known else ""
-    count, lock = f"{of}failures", f"{of}waits_until"
-    last = len(WAITS) - 1
-    waits = [
-        When(
-            **{f"{count}__gte" if place == last else count: failures - 1 + place},
-            then=Value(ends[f"end{place}"], output_field=DateTimeField()),
-        )
-        for place in range(len(WAITS))
-    ]
-    # Set the count last: in MySQL, conditions see values assigned earlier in the statement.
-    changes = {lock: Case(*waits, default=F(lock)), count: F(count) + 1}
-    return Phone.objects.filter(pk=pk), changes
-
-
-_FAIL = PreparedUpdate(Phone, _fail)
-
-
 # Helpers.
 
 
@@ -409,11 +318,6 @@ def _insert(phone: Phone, now: datetime) -> bool:
 _INSERT = PreparedInsert(Phone, ignore_conflicts=True)
 
 
-def shape(window: Window) -> tuple[int, tuple[str, ...]]:
-    """Return what the text of a query depends on: the limit and the columns of a window."""
-    return window.limit, window.by
-
-
 def windows_of(source: Source) -> Iterator[Window]:
     """Yield the windows that count a call to a number."""
     ours = ("phone", "is_known")
@@ -431,55 +335,10 @@ def windows_of(source: Source) -> Iterator[Window]:
 
 def _wide_windows(source: Source) -> Iterator[Window]:
     if rate := conf.CALLS_PER_IP:
-        for factor, name in _addresses(source):
+        for factor, name in addresses(source):
             yield Window(Scope.ADDRESS, rate.number * factor, rate.window, (name,))
     if rate := conf.CALLS_PER_PREFIX:
         yield Window(Scope.PREFIX, rate.number, rate.window, ("prefix",))
-
-
-def _failure_windows(source: Source) -> Iterator[Window]:
-    if rate := conf.FAILURES_PER_IP:
-        for factor, name in _addresses(source):
-            yield Window(Scope.ADDRESS, rate.number * factor, rate.window, ("attempts", name))
-
-
-def _addresses(source: Source) -> Iterator[tuple[int, str]]:
-    if source.network:
-        yield 1, "network"
-    if source.wide_network:
-        yield WIDE_FACTOR, "wide_network"
-
-
-def _rows(by: tuple[str, ...], since: Any, values: Mapping[str, Any]) -> QuerySet[Any]:
-    """Return the rows in a window."""
-    shared = {name: values[name] for name in by if name != "attempts"}
-    if "phone" not in by:
-        shared = {name: Unknown(value) for name, value in shared.items()}
-    if "attempts" in by:
-        return Attempt.objects.filter(created_at__gt=since, counts=True, **shared)
-    calls = Call.objects.filter(created_at__gt=since, **shared)
-    if "phone" not in by:
-        calls = calls.filter(progress=Call.Progress.UNVERIFIED)
-    # An address that causes many rejected calls must be stopped; the others do not count them.
-    if "phone" in by or "prefix" in by:
-        calls = calls.exclude(status=Call.Status.REJECTED)
-    return calls
-
-
-def _last_row(
-    place: int, window: tuple[int, tuple[str, ...]], values: Mapping[str, Any]
-) -> QuerySet[Any]:
-    """Return a queryset of the row that fills a window, if it is full."""
-    limit, by = window
-    rows = _rows(by, values[f"since{place}"], values)
-    return rows.order_by("-created_at")[limit - 1 : limit]
-
-
-def _failures(*windows: tuple[int, tuple[str, ...]], **values: Any) -> list[Any]:
-    return [
-        Subquery(_last_row(place, window, values).values("created_at"))
-        for place, window in enumerate(windows)
-    ]
 
 
 def parts(
@@ -496,7 +355,7 @@ def parts(
     """
     found = [budget.part(since)] if (since := values.get("spent_since")) else []
     for place, window in enumerate(windows):
-        row = _last_row(place, window, values)
+        row = last_row(place, window, values)
         make = part if found else first_part
         found.append(make("window", row, "created_at", number=Value(place)))
     return found
@@ -513,18 +372,6 @@ def read(windows: Iterable[Window], records: Iterable[Record], total: Rate | Non
 
 
 _USAGE = Prepared(Call, lambda *windows, **values: parts(windows, values))
-
-
-def values(windows: Iterable[Window], row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the values that the queries of windows need.
-
-    Args:
-        windows: the windows.
-        row: the columns of the request.
-        now: time of the request.
-    """
-    values = {name: row[name] for window in windows for name in window.by if name in row}
-    return values | {f"since{n}": now - window.length for n, window in enumerate(windows)}
 
 
 def _usage(

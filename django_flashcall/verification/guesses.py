@@ -17,7 +17,7 @@ from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
 from ..prepared.keys import has_plain_key
 from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
-from ..protection import limits, refusals, visitors
+from ..protection import limits, refusals, visitors, wrong_codes
 from ..redaction import Secret
 from . import codes
 
@@ -74,7 +74,7 @@ class Guess:
             self.verification, self.right = None, False  # if it is run again
             if not self._spend(visitor, now):
                 return False
-            call = Call.newest(self.id, placed=True, **limits.failures(self.source, now))
+            call = Call.newest(self.id, placed=True, **wrong_codes.of_address(self.source, now))
             if call is not None:  # else, every call was rejected, so no code is valid
                 # MySQL compares text without regard to case: make sure.
                 if visitor is not None and not visitor.owns(call.verification):
@@ -105,7 +105,7 @@ class Guess:
         phone = verification.phone
         source = self.source = self.source._replace(is_known=verification.is_known)
         # These errors roll the transaction back: the code was not checked, so no attempt is spent.
-        limits.check_failures(call, source, now)
+        wrong_codes.check(call, source, now)
         until = phone.locked_until(is_known=source.is_known)
         waits = until is not None and until > now
         has_failed = verification.attempts_left + 1 < verification.max_attempts
@@ -136,7 +136,7 @@ class Guess:
             attempt.network, attempt.wide_network = source.network, source.wide_network
             execute_all(
                 _INSERT_ATTEMPT.bind(attempt),
-                limits.failure_write(phone, now, is_known=source.is_known),
+                wrong_codes.count_write(phone, now, is_known=source.is_known),
                 savepoint=False,
             )
             if not verification.is_pending:
