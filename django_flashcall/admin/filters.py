@@ -1,4 +1,4 @@
-"""List filters whose choices are known without a database query."""
+"""List filters whose choices cost no scan of a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db import connections, router
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -47,6 +48,21 @@ class ReasonFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
         return _filtered(self, queryset, "error_code")
+
+
+class PurposeFilter(admin.SimpleListFilter):
+    """Filter verifications by purpose, also by those of other systems, which no setting lists."""
+
+    title = _("purpose")
+    parameter_name = "purpose"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in _distinct(Verification, "purpose")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Verification]
+    ) -> QuerySet[Verification]:
+        return _filtered(self, queryset, "purpose")
 
 
 class DateFilter(admin.DateFieldListFilter):
@@ -115,9 +131,28 @@ class PhoneFilter(admin.SimpleListFilter):
         return queryset
 
 
+def _distinct(model: type[Model], name: str) -> list[str]:
+    """Return the values of a column that an index begins with, by one lookup for each value.
+
+    PostgreSQL reads the whole index for ``SELECT DISTINCT``.
+    """
+    connection = connections[router.db_for_read(model)]
+    quote = connection.ops.quote_name
+    column, table = quote(name), quote(model._meta.db_table)
+    least = f"SELECT MIN({column}) AS {column} FROM {table}"  # noqa: S608 - no value in it
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH RECURSIVE found AS ({least} UNION ALL "  # noqa: S608
+            f"SELECT ({least} WHERE {column} > found.{column}) FROM found "
+            f"WHERE found.{column} IS NOT NULL) "
+            f"SELECT {column} FROM found WHERE {column} IS NOT NULL"
+        )
+        return [value for (value,) in cursor]
+
+
 def _filtered(
-    choices: admin.SimpleListFilter, queryset: QuerySet[Call], field: str
-) -> QuerySet[Call]:
+    choices: admin.SimpleListFilter, queryset: QuerySet[Any], field: str
+) -> QuerySet[Any]:
     """Return the rows with the chosen value; none if it is not one of the choices."""
     value = choices.value()
     if not value:

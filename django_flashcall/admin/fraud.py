@@ -197,7 +197,8 @@ class GuardDecisionAdmin(HistoryAdmin):
             row.save(update_fields=["mode", "decided_at", "decided_by"])
             log(request, row, CHANGE, str(mode.label), str(row))
         text = ngettext("%d decision changed.", "%d decisions changed.", len(rows))
-        self.message_user(request, text % len(rows), messages.SUCCESS)
+        level = messages.SUCCESS if rows else messages.WARNING
+        self.message_user(request, text % len(rows), level)
         if len(rows) == 1:
             page = "admin:django_flashcall_guarddecision_change"
             url = reverse(page, args=(rows[0].pk,), current_app=self.admin_site.name)

@@ -13,7 +13,7 @@ from ..insight import timeline
 from ..models import Verification
 from . import display, search
 from .base import HistoryAdmin, format_datetime, format_duration, mask_numbers, may
-from .filters import DateFilter, StatusFilter
+from .filters import DateFilter, PurposeFilter, StatusFilter
 
 
 @admin.register(Verification)
@@ -22,7 +22,7 @@ class VerificationAdmin(HistoryAdmin):
     list_display = ("when", "masked", "purpose", "shown_channel", "shown_status", "attempts", "id")
     heading = _("Verification of %(number)s")
     list_display_links = ("when", "id")
-    list_filter = (StatusFilter, "purpose", "channel", ("created_at", DateFilter))
+    list_filter = (StatusFilter, PurposeFilter, "channel", ("created_at", DateFilter))
     list_select_related = ("phone",)
     search_fields = ("phone__number",)  # see `get_search_results`
     search_help_text = _("A phone number in any format, or a verification ID.")
