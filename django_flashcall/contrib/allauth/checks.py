@@ -31,12 +31,24 @@ CALLING_PAGES = [
             "confirm_login_code",
             "verify_phone",
             "change_phone",
+            "request_reauthentication_code",
+            "confirm_reauthentication_code",
         )
     ),
     *(
         f"headless:{client}:account:{page}"
         for client in ("browser", "app")
-        for page in ("signup", "login", "request_login_code", "verify_phone", "manage_phone")
+        for page in (
+            "signup",
+            "login",
+            "request_login_code",
+            "resend_login_code",
+            "verify_phone",
+            "resend_phone_verification_code",
+            "manage_phone",
+            "request_reauthentication_code",
+            "resend_reauthentication_code",
+        )
     ),
 ]
 """Names of allauth's URLs whose views place calls."""
