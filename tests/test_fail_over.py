@@ -68,9 +68,12 @@ class Site:
     def start(self):
         """Start, let a worker place the call, and return the status and the verification."""
         response = self.api.post("/api/verifications/", {"phone": NUMBER}, format="json")
+        self.work()
+        return response
+
+    def work(self):
         for call in list(QueuedCall.objects.values_list("call", flat=True)):
             tasks.place_call.call(call)
-        return response
 
     def shown(self):
         path = f"/api/verifications/{Verification.objects.get().pk}/"
@@ -201,6 +204,25 @@ def test_the_second_does_not_answer(site, first, second):
     assert site.start().status_code == 201
     assert calls() == [("default", "rejected"), ("second", "unknown")]
     assert site.check(second.last_call(NUMBER).code).status_code == 200
+
+
+def test_the_limit_of_a_number_holds_between_two_providers(site, first, second, settings):
+    settings.FLASHCALL = {**settings.FLASHCALL, "CALLS_PER_PHONE": "1/day", "COOLDOWN": 0}
+    first.stop()
+    verifications = []
+
+    def start_again(call, **kwargs):
+        signals.call_failed.disconnect(start_again)
+        verifications.append(services.start(NUMBER))
+
+    signals.call_failed.connect(start_again)
+    response = site.start()
+    site.work()
+    assert len(second.calls) == 1
+    if site.is_inline:
+        assert response.json()["error_code"] == "too_many_calls"
+    assert [call for call in calls() if call[1] == "sent"] == [("second", "sent")]
+    assert CallCount.objects.aggregate(Sum("calls")) == {"calls__sum": 1}
 
 
 def test_somebody_who_cancels_meanwhile_is_not_called(site, first, second):

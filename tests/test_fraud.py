@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from django_flashcall import services, signals
 from django_flashcall.exceptions import Cooldown, TooManyCalls
-from django_flashcall.models import Call, GuardDecision, GuardRequest, Phone, Refusal
-from django_flashcall.protection import fraud_guard
+from django_flashcall.models import Attempt, Call, GuardDecision, GuardRequest, Phone, Refusal
+from django_flashcall.protection import evidence, fraud_guard
 
 pytestmark = pytest.mark.django_db
 
@@ -174,6 +174,28 @@ class TestHonestPeople:
         assert 0 < len(waits) <= 3
         assert waits == sorted(waits, reverse=True)
         honest(5, first=6000)
+
+    def test_whose_range_is_narrowed_while_they_wait(self, pump, clock, outbox):
+        pump(12, ip="203.0.113.9", prefix="+7903555")
+        assert ask(5000, "203.0.113.9") == 300  # the address is narrowed, the range is not
+        pump(8, every=timedelta(minutes=11))
+        assert not isinstance(ask(5000, "203.0.113.9"), int)
+        assert GuardDecision.objects.get(value="+7916123").denied
+
+    def test_who_comes_back_after_the_longest_wait(self, pump, clock):
+        pump(40)
+        assert isinstance(ask(5000, "203.0.113.1"), int)
+        clock.shift(evidence.RETURN_LONGEST_WAIT)
+        assert not isinstance(ask(5000, "203.0.113.1"), int)
+
+    def test_a_flood_from_one_address_does_not_take_their_place(self, pump, clock):
+        pump(20)
+        for n in range(200):
+            ask(n, "198.18.0.9")
+        assert GuardRequest.objects.count() <= 20 + fraud_guard.FROM_NETWORK
+        assert ask(5000, "203.0.113.1") >= 300
+        clock.shift(timedelta(minutes=40))
+        assert not isinstance(ask(5000, "203.0.113.1"), int)
 
     def test_who_comes_back_too_soon_waits_the_rest(self, pump, clock):
         pump(50)
@@ -427,8 +449,36 @@ class TestSurvey:
             for _ in range(2):
                 with pytest.raises(WrongCode):
                     services.check(verification, wrong(outbox[-1].code), ip=f"198.51.100.{n}")
+        Attempt.objects.create(
+            verification=verification, created_at=timezone.now() + timedelta(days=40)
+        )
         self.survey()
+        assert told == [30]
+        clock.shift(timedelta(hours=1))
+        self.survey()  # it is as high as an hour ago
         assert told == [30]
         clock.shift(timedelta(days=2))
         self.survey()
         assert told == [30]
+
+    def test_as_many_wrong_codes_as_every_day(self, outbox, clock):
+        verification = services.start(number(1))
+        now = timezone.now()
+        Attempt.objects.bulk_create(
+            Attempt(verification=verification, created_at=now - timedelta(days=day, minutes=n))
+            for day in range(7)
+            for n in range(20)
+        )
+        told = []
+        signals.wrong_codes_rise.connect(lambda **kwargs: told.append(1), weak=False)
+        self.survey()
+        assert told == []
+
+    def test_what_a_person_opened_is_not_reported(self, outbox, clock):
+        for n in range(30):
+            services.start(f"+7916{n:03d}4567", ip=f"198.51.100.{n}")
+            clock.shift(timedelta(minutes=2))
+        clock.shift(timedelta(minutes=11))
+        assert "country RU" in self.survey()
+        GuardDecision.objects.filter(scope="country").update(mode="open")
+        assert "country RU" not in self.survey()

@@ -371,6 +371,15 @@ class ChoosingBackend(ScriptedBackend):
         return Receipt(provider_id="1", code="4711")
 
 
+def test_a_channel_that_was_stopped_while_the_call_waited(api, outbox):
+    start(api)
+    Rule.objects.create(action="deny", channel="flash_call")
+    work()
+    assert not outbox
+    assert Call.objects.get().status == "rejected"
+    assert CallCount.objects.aggregate(Sum("calls"))["calls__sum"] == 0
+
+
 class TestTooLate:
     @pytest.mark.parametrize("is_settled", [False, True])
     @pytest.mark.parametrize("minutes", [6, 12])

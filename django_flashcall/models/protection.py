@@ -205,11 +205,13 @@ class GuardRequest(models.Model):
 
     key = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(max_length=16, editable=False)
+    network = models.CharField(max_length=64, blank=True, editable=False)  # a keyed digest
     asked_at = models.DateTimeField(editable=False)
 
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["prefix", "asked_at"], name="flashcall_guard_asked"),
+            models.Index(fields=["network", "asked_at"], name="flashcall_guard_network"),
         ]
 
     def __str__(self) -> str:

@@ -227,8 +227,8 @@ LONGEST_WAIT = timedelta(days=14)
 RETURN_AFTER = timedelta(minutes=5)
 """Visitors who are refused, and ask again after this time, have a trickle of their own."""
 
-RETURN_WITHIN = timedelta(hours=2)
-"""They have to ask again within this time."""
+RETURN_WITHIN = timedelta(hours=3)
+"""They have to ask again within this time, which is longer than any wait that they are told."""
 
 RETURN_FIRST_WAIT = timedelta(minutes=2)
 RETURN_GROWTH = 2

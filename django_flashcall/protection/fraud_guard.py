@@ -52,8 +52,11 @@ STRICT_FROM = 3
 AHEAD = timedelta(minutes=1)
 """A time further ahead is from before the clock was set back."""
 
-REQUESTS = 60
+REQUESTS = 1000
 """Refused requests to a range that are remembered in an hour."""
+
+FROM_NETWORK = 20
+"""Those from one network: otherwise, a single attacker would use up all of the range."""
 
 Scope = GuardDecision.Scope
 Mode = GuardDecision.Mode
@@ -267,9 +270,10 @@ def _return(number: str, source: Source, narrowings: Sequence[Narrowing], now: d
     """
     key = request_key(number, source)
     wait = _longest(narrowings, now, Kind.RETURNING)
-    asked_at = _asked_at(key, number, now)
+    asked_at = _asked_at(key, number, source, now)
     wait = max(wait, asked_at + evidence.RETURN_AFTER - now)
     if not wait:
+        _tell(narrowings, now)
         return Passage(narrowings, Kind.RETURNING, key)
     _record(narrowings, now, denied=True)
     raise _refusal(wait)
@@ -277,23 +281,28 @@ def _return(number: str, source: Source, narrowings: Sequence[Narrowing], now: d
 
 def request_key(number: str, source: Source) -> str:
     """Return what a refused request is remembered by: a keyed digest of number and network."""
-    text = f"{number}|{source.network}"
+    return _digest(f"{number}|{source.network}")
+
+
+def _digest(text: str) -> str:
     return salted_hmac("django_flashcall.guard", text, algorithm="sha256").hexdigest()
 
 
-def _asked_at(key: str, number: str, now: datetime) -> datetime:
+def _asked_at(key: str, number: str, source: Source, now: datetime) -> datetime:
     """Return when a visitor asked first; now if it was not remembered yet."""
     rows = GuardRequest.objects.using(router.db_for_write(GuardRequest))
-    prefix = phones.prefix(number)
     asked_at = rows.filter(key=key).values_list("asked_at", flat=True).first()
     if asked_at is not None and now - evidence.RETURN_WITHIN < asked_at <= now:
         return asked_at
     if asked_at is not None:
         rows.filter(key=key).update(asked_at=now)
-    elif rows.filter(prefix=prefix, asked_at__gt=now - timedelta(hours=1)).count() < REQUESTS:
-        rows.bulk_create(
-            [GuardRequest(key=key, prefix=prefix, asked_at=now)], ignore_conflicts=True
-        )
+    else:
+        network = _digest(source.network) if source.network else ""
+        row = GuardRequest(key=key, prefix=phones.prefix(number), network=network, asked_at=now)
+        recent = rows.filter(asked_at__gt=now - timedelta(hours=1))
+        is_alone = not network or recent.filter(network=network).count() < FROM_NETWORK
+        if is_alone and recent.filter(prefix=row.prefix).count() < REQUESTS:
+            rows.bulk_create([row], ignore_conflicts=True)
     return now
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import router
-from django.db.models import Q, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Value
 
 from .. import phones
 from ..conf import Rate, conf
@@ -115,6 +115,24 @@ def claim(
         write = _taking(phone, source, now, since=usage)
         phone.last_called_at = now
     return write, _reserved(usage, usage.called_at, now)
+
+
+def refusal_of_number(phone: Phone, source: Source, now: datetime) -> TooManyCalls | None:
+    """Return why a rejected call cannot be replaced: others took its place; None if it can.
+
+    Call it in the transaction that creates the other call. Calls to the number wait here.
+
+    Args:
+        phone, source, now: see `reserve`.
+    """
+    if _is_lasting():  # its cooldown has let nobody pass
+        return None
+    Phone.objects.filter(pk=phone.pk).update(last_called_at=F("last_called_at"))
+    windows = [window for window in windows_of(source) if window.scope == Scope.NUMBER]
+    usage = _usage(windows, phone, source, now)
+    if not usage.full:
+        return None
+    return TooManyCalls(retry_after=_seconds(phone, usage, source, now), scope=Scope.NUMBER)
 
 
 def check(phone: Phone, source: Source, now: datetime, usage: Usage) -> None:

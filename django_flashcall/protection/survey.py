@@ -16,7 +16,10 @@ from .evidence import Evidence
 
 logger = logging.getLogger("django_flashcall")
 
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+DAYS = 30
+"""Days of wrong codes that are compared, if they are still stored."""
 
 FLOOR = 10
 """Uncompleted calls of a country or operator, or wrong codes, that are never reported."""
@@ -28,7 +31,8 @@ def survey(now: datetime) -> list[GuardDecision]:
     """Look at whole countries and operators, and at wrong codes site-wide; report, refuse nothing.
 
     Any of them may be the whole audience of a site, so that people decide. Run it once an hour
-    (``manage.py flashcall_survey``); each is reported once a day.
+    (``manage.py flashcall_survey``): countries and operators are reported once a day, but for those
+    that a person opened, and wrong codes when they rise.
 
     Returns:
         what was found suspicious.
@@ -54,22 +58,34 @@ def survey(now: datetime) -> list[GuardDecision]:
                 found.append(decision)
     stored = GuardDecision.objects.filter(scope__in=(Scope.COUNTRY, Scope.OPERATOR))
     known = {(row.scope, row.value): row for row in stored}
+    reported = []
     for decision in found:
         if row := known.get((decision.scope, decision.value)):
-            decision.pk, decision.last_at = row.pk, row.last_at
+            if row.mode == GuardDecision.Mode.OPEN:
+                continue
+            decision.pk, decision.last_at, decision.mode = row.pk, row.last_at, row.mode
         fraud_guard.store(decision, now, denied=False, refused=0)
+        reported.append(decision)
     _survey_codes(now)
-    return found
+    return reported
 
 
 def _survey_codes(now: datetime) -> None:
-    """Tell where wrong codes of the last day are far above those of the days before."""
-    days = 30
-    wrong = Attempt.objects.filter(created_at__gt=now - days * DAY)
-    by_day = [0] * days
-    for at in wrong.values_list("created_at", flat=True).iterator():
-        by_day[(now - at) // DAY] += 1
-    today, usual = by_day[0], sum(by_day[1:]) / (days - 1)
-    if today > max(FLOOR, 2 * usual + 3 * math.sqrt(usual)):
+    """Tell when the wrong codes of the last day rise far above those of the days before."""
+    wrong = Attempt.objects.filter(created_at__gt=now - DAYS * DAY, created_at__lte=now)
+    times = list(wrong.values_list("created_at", flat=True))
+    today, usual = _by_day(times, now)
+    if _is_high(today, usual) and not _is_high(*_by_day(times, now - HOUR)):
         logger.warning("%d wrong codes in a day, %d are usual.", today, usual)
         signals.wrong_codes_rise.send_robust(Attempt, wrong=today, usual=usual)
+
+
+def _by_day(times: list[datetime], now: datetime) -> tuple[int, float]:
+    """Return the number in the day before a moment, and the mean of the days before that."""
+    days = [(now - time) // DAY for time in times if time <= now]
+    earlier = [day for day in days if day]
+    return len(days) - len(earlier), len(earlier) / max(earlier, default=1)
+
+
+def _is_high(today: int, usual: float) -> bool:
+    return today > max(FLOOR, 2 * usual + 3 * math.sqrt(usual))

@@ -28,12 +28,13 @@ from ..exceptions import (
     PhoneNotAllowed,
     ProviderError,
     TemporaryFailure,
+    TooManyCalls,
     UnknownOutcome,
     VerificationNotFound,
 )
 from ..models import Call, QueuedCall, Verification
 from ..prepared.writes import PreparedInsert, Write
-from ..protection import rules
+from ..protection import limits, rules
 from ..protection.limits import Reservation
 from ..protection.visitors import Source
 from ..redaction import Secret
@@ -230,6 +231,10 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
     try:
         found = rules.judge(call.phone.number)
         rules.check_allowed(found)
+        if call.channel in found.stopped:
+            stopped = TemporaryFailure("A rule stops calls of this kind.")
+            _give_up(call, stopped, reservation, again=again)
+            return
         aliases = breaker.usable(_able(queued), found.breakers, now)
         alias = call.backend if call.backend in aliases else aliases[0]
         breaker.take(found.breakers.get(alias), now)
@@ -284,14 +289,17 @@ def _replace(
         AlreadyVerified, VerificationCancelled, TooManyAttempts: the verification was finished in
             the meantime; the call is given back.
         VerificationNotFound: it was erased.
+        TooManyCalls: the number was called in the meantime; the call is given back.
     """
     source = Source(call.network, call.wide_network, call.is_known)
     verification = call.verification
 
-    def begin() -> tuple[Call, Secret] | None:
-        if not calls.hold(verification):
+    def begin() -> tuple[Call, Secret] | TooManyCalls | None:
+        is_pending = calls.hold(verification)
+        refusal = limits.refusal_of_number(call.phone, source, timezone.now())
+        if refusal is not None or not is_pending:
             calls.refund(call, reservation)
-            return None
+            return refusal if is_pending else None
         new, code = make(verification, call.channel, alias, source, timezone.now(), given)
         insert_write(new).execute()
         offset = _offset(new, given)
@@ -300,6 +308,8 @@ def _replace(
 
     using = router.db_for_write(Call)
     replaced = transact(begin, using, durable=True)
+    if isinstance(replaced, TooManyCalls):
+        raise replaced
     if replaced is not None:
         return replaced
     try:
