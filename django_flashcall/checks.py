@@ -104,7 +104,7 @@ def _deployment() -> Iterator[CheckMessage]:
     if _is_right("DISPATCH") and conf.DISPATCH == "task":
         try:
             name = type(_task_backend()).__name__
-        except (ImportError, ImproperlyConfigured):
+        except Exception:  # those of the task frameworks have nothing in common
             name = ""  # `check_settings` reports it
         if name in ("ImmediateBackend", "DummyBackend"):
             yield Warning(
@@ -316,8 +316,11 @@ def _user_phone_field() -> Iterator[CheckMessage]:
     if not (_is_right("USER_PHONE_FIELD") and conf.USER_PHONE_FIELD):
         return
     try:
-        get_user_model()._meta.get_field(conf.USER_PHONE_FIELD)
+        field: Any = get_user_model()._meta.get_field(conf.USER_PHONE_FIELD)
+        is_right = field.concrete and not field.is_relation
     except FieldDoesNotExist:
+        is_right = False
+    if not is_right:
         yield Error(
             f"FLASHCALL: the user model has no field {conf.USER_PHONE_FIELD!r}.",
             hint="USER_PHONE_FIELD must be a field of AUTH_USER_MODEL that stores E.164 numbers.",
@@ -337,10 +340,10 @@ def _task_framework() -> Iterator[CheckMessage]:
             "'django_tasks' to INSTALLED_APPS.",
             id="django_flashcall.E018",
         )
-    except ImproperlyConfigured as error:
+    except Exception as error:  # those of both frameworks have nothing in common
         yield Error(
             f"FLASHCALL: the tasks that place calls have no backend: {error}",
-            hint="TASK_BACKEND must be an alias in TASKS.",
+            hint="TASK_BACKEND must be an alias in TASKS, and TASK_QUEUE one of its queues.",
             id="django_flashcall.E019",
         )
 
@@ -351,7 +354,10 @@ def _task_backend() -> Any:
 
     if tasks.task is None:
         raise ImportError("django_tasks")
-    return tasks.place_call.using(backend=conf.TASK_BACKEND).get_backend()
+    if tasks.problem is not None:
+        raise ImproperlyConfigured(str(tasks.problem))
+    chosen = tasks.place_call.using(backend=conf.TASK_BACKEND, queue_name=conf.TASK_QUEUE)
+    return chosen.get_backend()
 
 
 def _is_right(name: str) -> bool:

@@ -41,6 +41,9 @@ SESSION = "session"
 SECRET_LENGTH = 32
 """Minimum length of a secret in a URL, in characters."""
 
+MOST_DAYS = 36_500
+"""A century: dates cannot go back as far as one likes."""
+
 NUMBER_TYPES = tuple(
     name.lower() for name in phonenumbers.PhoneNumberType.__dict__ if name.isupper()
 )
@@ -139,9 +142,10 @@ def _name(value: Any) -> str:
 
 
 def _callable(value: Any) -> Callable[..., Any]:
+    path = _name(value)
     try:
-        found = import_string(_name(value))
-    except ImportError as error:
+        found = import_string(path)
+    except (ImportError, TypeError, ValueError) as error:
         raise ValueError(f"it must be the dotted path of a callable: {error}") from None
     if not callable(found):
         raise ValueError(f"{value!r} is not callable")
@@ -149,9 +153,9 @@ def _callable(value: Any) -> Callable[..., Any]:
 
 
 def _region(value: Any) -> str:
-    if value not in phonenumbers.SUPPORTED_REGIONS:
+    if not isinstance(value, str) or value not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError(f'it must be an ISO 3166 country code like "RU", not {value!r}')
-    return cast(str, value)
+    return value
 
 
 def _regions(value: Any) -> frozenset[str] | None:
@@ -189,6 +193,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _alias(value: Any) -> str:
+    # It stands in addresses of the admin and of delivery reports.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", _name(value)):
+        raise ValueError(f"{value!r} must be 1 to 64 letters, digits, dots, dashes and underscores")
+    return str(value)
+
+
 def _backends(value: Any) -> dict[str, BackendConfig]:
     found = {}
     for alias, entry in _mapping(value).items():
@@ -202,7 +213,7 @@ def _backends(value: Any) -> dict[str, BackendConfig]:
         options = entry.get("OPTIONS", {})
         if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
             raise ValueError(f'"OPTIONS" of {alias!r} must be a dictionary with names as keys')
-        found[alias] = BackendConfig(entry["BACKEND"], dict(options))
+        found[_alias(alias)] = BackendConfig(entry["BACKEND"], dict(options))
     if not found:
         raise ValueError("it must contain at least one backend")
     return found
@@ -226,9 +237,18 @@ def _test_numbers(value: Any) -> dict[str, str]:
         # The message must not contain the code.
         if not re.fullmatch(r"\+[1-9]\d{6,14}", number):
             raise ValueError(f"{number!r} must be a number in E.164 format, with the plus sign")
+        if not _is_possible(number):
+            raise ValueError(f"{number!r} is too short or too long for a number")
         if not isinstance(code, str) or not re.fullmatch(r"[0-9]{4}|[0-9]{6}", code):
             raise ValueError(f"the code of {number!r} must be a string of 4 or 6 digits")
     return dict(found)
+
+
+def _is_possible(number: str) -> bool:
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 class Setting(Generic[T]):
@@ -348,7 +368,7 @@ def _reassignment(value: Any) -> int | Callable[..., Any] | None:
     if isinstance(value, str):
         return _callable(value)
     try:
-        return _integer(1)(value)
+        return _integer(1, MOST_DAYS)(value)
     except ValueError:
         raise ValueError(
             f'it must be "refuse", a number of days, or a dotted path, not {value!r}'
@@ -495,7 +515,7 @@ class FlashcallSettings:
     )
     RETENTION_DAYS = Setting(
         90,
-        _integer(1),
+        _integer(1, MOST_DAYS),
         "days after which `flashcall_prune` deletes verifications, calls and unused numbers",
     )
     FRAUD_GUARD = Setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 
 import phonenumbers
@@ -49,7 +50,10 @@ def parse(typed: str) -> str:
         number = _parse(f"+{text}", region)
     if number is None:
         raise InvalidPhone
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if len(found) > MAX_DIGITS + 1:  # phonenumbers takes 17 national digits
+        raise InvalidPhone
+    return found
 
 
 def parse_prefix(typed: str) -> str:
@@ -62,10 +66,11 @@ def parse_prefix(typed: str) -> str:
     Raises:
         InvalidPhone: no number starts like this, or it is ambiguous.
     """
-    try:
-        return parse(typed)
-    except InvalidPhone:
-        pass
+    with suppress(InvalidPhone):
+        number = parse(typed)
+        # In some countries, the beginning of a number is as long as others.
+        if phonenumbers.is_valid_number(_number(number)):
+            return number
     text = "".join(map(_to_ascii, typed.strip()))
     if len(typed) > MAX_TYPED_LENGTH or not all(map(_is_phone_character, typed.strip())):
         raise InvalidPhone

@@ -33,11 +33,13 @@ def plain_text(text: object, *, secrets: Iterable[str] = ()) -> str:
     """
     if not isinstance(text, str):
         return ""
-    # Limit the work on a huge text. At ten times the length, a secret at the end of the result
-    # is still whole.
-    text = text[: PROVIDER_TEXT_LENGTH * 10]
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    hidden = sorted(filter(None, secrets), key=len, reverse=True)
+    # Limit the work on a huge text. What is cut off could begin with a part of a secret.
+    whole, text = text, text[: PROVIDER_TEXT_LENGTH * 10]
+    for secret in hidden:
         text = text.replace(secret, "***")
+    if len(whole) > PROVIDER_TEXT_LENGTH * 10 and hidden:
+        text = text[: -len(hidden[0])]
     # Category C: control, format (also direction overrides), surrogate and private characters.
     text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     return re.sub(" +", " ", text).strip()[:PROVIDER_TEXT_LENGTH]

@@ -198,7 +198,8 @@ def resend(
     now = timezone.now()
     source = _source(verification, ip)
     with _count_errors(number, source, now):
-        # A call can fail: the person who may have passed gets a second one.
+        # A call can fail: the person who may have passed gets a second one, unless a person closed
+        # the range or the address.
         is_first = verification.calls_left >= config.max_calls - 1
         found, usage = _look_up(number, source, now)
         channel = _choose_channel(
@@ -206,7 +207,9 @@ def resend(
         )
         plan = _plan(number, channel, found, now)
         passage = None
-        if number not in conf.TEST_NUMBERS and not is_first:
+        if number not in conf.TEST_NUMBERS and is_first:
+            fraud_guard.check_closed(found.phone, source, now)
+        elif number not in conf.TEST_NUMBERS:
             passage = fraud_guard.check(
                 found.phone, source, now, spent=usage.spent, challenged=challenged
             )

@@ -17,6 +17,9 @@ from .models import Call
 from .protection.limits import Reservation
 from .verification import dispatch
 
+problem: Exception | None = None
+"""Why ``TASKS`` does not fit, for `checks`."""
+
 task: Any
 try:
     from django.tasks import task
@@ -32,9 +35,14 @@ logger = logging.getLogger("django_flashcall")
 
 
 def _task(function: Any) -> Any:
+    global problem
     if task is None:
         return function
-    return task(backend=conf.TASK_BACKEND, queue_name=conf.TASK_QUEUE)(function)
+    try:
+        return task(backend=conf.TASK_BACKEND, queue_name=conf.TASK_QUEUE)(function)
+    except Exception as error:  # those of both frameworks have nothing in common
+        problem = error
+        return function
 
 
 @_task

@@ -62,7 +62,7 @@ def test_start_without_a_cooldown(outbox, configure, statements):
 def test_resend(outbox, statements):
     verification = services.start(NUMBER, ip=IP)
     Phone.objects.update(last_called_at=None)
-    assert len(statements(services.resend, verification, ip=IP)) == 7
+    assert len(statements(services.resend, verification, ip=IP)) == 8
 
 
 def test_right_code(outbox, statements):

@@ -80,6 +80,8 @@ def test_right_settings_are_silent(settings, connect):
         ({"PURPOSES": {"login": {"TTL": 1}}}, "E014"),
         ({"DELIVERY_REPORT_SECRETS": ["abc"]}, "E015"),
         ({"USER_PHONE_FIELD": "no_such_field"}, "E017"),
+        ({"USER_PHONE_FIELD": "verified_phone"}, "E017"),
+        ({"USER_PHONE_FIELD": "groups"}, "E017"),
         ({"DISPATCH": "task", "TASK_BACKEND": "nowhere"}, "E019"),
         ({"DISPATCH": "celery"}, "E013"),
     ],

@@ -99,3 +99,4 @@ def test_foreign_text_is_made_plain(text, plain):
 
 def test_a_secret_at_the_cut_is_not_halved():
     assert "hunt" not in plain_text("x" * 298 + "hunter2", secrets=["hunter2"])
+    assert "hunt" not in plain_text(" " * 2996 + "hunter2", secrets=["hunter2"])

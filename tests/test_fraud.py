@@ -382,6 +382,16 @@ class TestModes:
         clock.shift(3600)
         assert ask(5000, "203.0.113.1") == 3600
 
+    def test_closed_before_the_first_call_is_repeated(self, clock, outbox):
+        verification = ask(5000, "203.0.113.1")
+        decision = {"denied": True, "unverified": 9, "honest": 0, "allowed": 5}
+        GuardDecision.objects.create(scope="prefix", value="+7916123", mode="closed", **decision)
+        clock.shift(61)
+        with pytest.raises(TooManyCalls):
+            services.resend(verification, ip="203.0.113.1")
+        assert len(outbox) == 1
+        assert GuardDecision.objects.get().count == 1
+
 
 def test_it_is_told_once_a_day(pump, caplog):
     told = []

@@ -135,5 +135,26 @@ def test_masks_show_country_and_last_digits(number, masked):
     assert phones.mask(number) == masked
 
 
+def test_more_digits_than_a_number_has(settings):
+    settings.FLASHCALL = {**settings.FLASHCALL, "DEFAULT_REGION": "DE"}
+    with pytest.raises(InvalidPhone):
+        phones.parse("+49 30 1234567890123")
+
+
+@pytest.mark.parametrize(
+    ("region", "typed", "prefix"),
+    [
+        ("RU", "8 (916)", "+7916"),
+        ("DE", "0151", "+49151"),
+        ("DE", "49151", "+49151"),
+        ("AT", "0664", "+43664"),
+        ("DE", "0151 23456789", "+4915123456789"),
+    ],
+)
+def test_prefixes_where_short_numbers_exist(settings, region, typed, prefix):
+    settings.FLASHCALL = {**settings.FLASHCALL, "DEFAULT_REGION": region}
+    assert phones.parse_prefix(typed) == prefix
+
+
 def test_prefix_is_the_range_a_number_was_sold_in():
     assert phones.prefix("+79161234567") == "+7916123"

@@ -13,7 +13,15 @@ from django.utils import timezone
 from django_flashcall import services
 from django_flashcall.backends import Report
 from django_flashcall.exceptions import TooManyCalls
-from django_flashcall.models import Attempt, Call, DeliveryReport, Phone, Rule, Verification
+from django_flashcall.models import (
+    Attempt,
+    Call,
+    DeliveryReport,
+    GuardDecision,
+    Phone,
+    Rule,
+    Verification,
+)
 from django_flashcall.privacy import retention
 
 from .test_services import wrong
@@ -151,6 +159,16 @@ def test_a_short_retention_deletes_no_call_that_the_limit_of_the_site_counts(
     prune()
     with pytest.raises(TooManyCalls):
         services.start("+79161234568")
+
+
+def test_a_narrowing_outlives_a_short_retention(configure):
+    configure(RETENTION_DAYS=1)
+    figures = {"denied": True, "unverified": 9, "honest": 0, "allowed": 5}
+    decision = GuardDecision.objects.create(scope="prefix", value="+7916123", **figures)
+    for days, is_kept in (1.5, True), (2.5, False):
+        GuardDecision.objects.update(last_at=timezone.now() - timedelta(days=days))
+        prune()
+        assert GuardDecision.objects.filter(pk=decision.pk).exists() is is_kept
 
 
 def test_negative_days(outbox):

@@ -591,6 +591,19 @@ def test_services_raise_nothing_for_the_worker(scripted):
         services.check(verification, "1234")
 
 
+@pytest.mark.parametrize("changes", [{"TASK_BACKEND": "nothing"}, {"TASK_QUEUE": "nothing"}])
+def test_tasks_that_do_not_fit(monkeypatch, configure, changes):
+    """Whoever places calls in the request does not need them."""
+    configure(**changes)
+    assert [message.id for message in checks.check_settings()] == ["django_flashcall.E019"]
+    monkeypatch.setattr(django_flashcall, "tasks", tasks)  # what follows is undone
+    monkeypatch.delitem(sys.modules, "django_flashcall.tasks")
+    import_module("django_flashcall.tasks")  # as Celery does
+    assert [message.id for message in checks.check_settings()] == ["django_flashcall.E019"]
+    configure(**changes, DISPATCH="inline")
+    assert checks.check_settings() == []
+
+
 def test_without_the_task_framework(monkeypatch):
     """On Django 5.2, the backport is optional."""
     for name in ("django.tasks", "django_tasks"):

@@ -67,6 +67,11 @@ def test_a_delivered_call(call, post):
     assert str(row.price) == "0.3500"
 
 
+def test_a_call_that_was_free(call, post):
+    assert post(body(call, messagePrice="0", segmentPrice="1.25")) == 200
+    assert DeliveryReport.objects.get().price == 0
+
+
 def test_a_site_without_time_zones(call, post, settings):
     settings.USE_TZ = False
     settings.TIME_ZONE = "Europe/Moscow"

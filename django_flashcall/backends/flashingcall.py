@@ -226,6 +226,8 @@ class FlashingCallBackend(HTTPBackend):
         if outcome is None or content.get("type", "FLASHINGCALL") != "FLASHINGCALL":
             return ()
         failed = outcome == "undelivered"
+        said = (_price(content.get(name)) for name in ("messagePrice", "segmentPrice"))
+        prices = [price for price in said if price is not None]
         number = _whole(content.get("errorCode"), digits=9)
         return [
             Report(
@@ -236,7 +238,7 @@ class FlashingCallBackend(HTTPBackend):
                 error_code=REASONS.get(number or 0, "unknown") if failed else "",
                 provider_code=number if failed else None,
                 mcc_mnc=_mcc_mnc(content.get("mccMnc")),
-                price=_price(content.get("messagePrice")) or _price(content.get("segmentPrice")),
+                price=prices[0] if prices else None,
                 submitted_at=_date(content.get("submitDate")),
                 done_at=_date(content.get("doneDate")),
             )

@@ -45,7 +45,8 @@ def backends() -> list[Health]:
         wanted |= Q(pk=Subquery(calls.filter(status__in=ACCEPTED)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(FAILED).exclude(error_code__in=VISITOR_ERRORS)[:1]))
         wanted |= Q(pk=Subquery(calls.filter(must_mend=True)[:1]))
-    paused = {row.backend: row for row in CircuitBreaker.objects.exclude(opened_at=None)}
+    breakers = CircuitBreaker.objects.exclude(opened_at=None) if conf.BREAKER_FAILURES else ()
+    paused = {row.backend: row for row in breakers}
     found = {alias: Health(alias, paused=paused.get(alias)) for alias in conf.BACKENDS}
     for call in Call.objects.filter(wanted).order_by("created_at", "pk"):
         health = found[call.backend]

@@ -56,7 +56,8 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
     owner and no recent verification. With wrong codes or a lock it stays longer, because deleting
     it would clear them.
     """
-    counted = min(before, timezone.now() - COUNTED)
+    now = timezone.now()
+    counted, quiet = min(before, now - COUNTED), min(before, now - GuardDecision.QUIET)
     recent = Verification.objects.filter(phone=OuterRef("pk"), created_at__gte=before)
     return [
         Verification.objects.filter(created_at__lt=before).order_by("created_at"),
@@ -74,7 +75,7 @@ def outdated(before: datetime) -> list[QuerySet[Any]]:
         CallCount.objects.filter(begins_at__lt=before - WINDOW).order_by("begins_at"),
         Refusal.objects.filter(hour__lt=before).order_by("hour"),
         # What a person decided stays.
-        GuardDecision.objects.filter(last_at__lt=before, mode="auto").order_by("last_at"),
+        GuardDecision.objects.filter(last_at__lt=quiet, mode="auto").order_by("last_at"),
         GuardRequest.objects.filter(asked_at__lt=before).order_by("asked_at"),
     ]
 

@@ -31,7 +31,9 @@ def require_challenge(request: Any, number: str) -> bool:
         ChallengeRequired: ``CHALLENGE`` returned a false value.
     """
     challenge = conf.CHALLENGE
-    if challenge is None or devices.is_known(number, devices.marks_of(request)):
+    if challenge is None or number in conf.TEST_NUMBERS:
+        return False
+    if devices.is_known(number, devices.marks_of(request)):
         return False
     source = visitors.source(visitors.client_ip(request))
     now = timezone.now()

@@ -196,9 +196,7 @@ def check(
         _record(found.narrowed, now, denied=False)
         return None
     if found.closed is not None:
-        row = GuardDecision.objects.filter(pk=found.closed.pk)
-        row.update(count=F("count") + 1, last_at=now)
-        raise _refusal(ASK_AGAIN)
+        _refuse_closed(found.closed, now)
     if not found.narrowed:
         return None
     if not _longest(found.narrowed, now, Kind.AT_ONCE):
@@ -212,6 +210,31 @@ def check(
         _record(found.narrowed, now, denied=True)
         raise _refusal(wait)
     return _return(phone.number, source, found.narrowed, now)
+
+
+def check_closed(phone: Phone, source: Source, now: datetime) -> None:
+    """Refuse a call to a range or from an address that a person has closed.
+
+    Args:
+        phone, source, now: see `check`.
+
+    Raises:
+        TooManyCalls: it is closed.
+    """
+    if conf.FRAUD_GUARD != "deny" or source.is_known:
+        return
+    where = Q(scope=Scope.PREFIX, value=phones.prefix(phone.number))
+    if source.network:
+        where |= Q(scope=Scope.ADDRESS, value=source.network)
+    closed = GuardDecision.objects.filter(where, mode=Mode.CLOSED).first()
+    if closed is not None:
+        _refuse_closed(closed, now)
+
+
+def _refuse_closed(decision: GuardDecision, now: datetime) -> None:
+    row = GuardDecision.objects.filter(pk=decision.pk)
+    row.update(count=F("count") + 1, last_at=now)
+    raise _refusal(ASK_AGAIN)
 
 
 def is_narrowed(phone: Phone, source: Source, now: datetime) -> bool:
