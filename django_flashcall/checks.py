@@ -276,7 +276,12 @@ def _new_accounts() -> Iterator[CheckMessage]:
     model: Any = get_user_model()
     phone = conf.USER_PHONE_FIELD if _is_right("USER_PHONE_FIELD") else None
     needed = [name for name in model.REQUIRED_FIELDS if name != phone]
-    missing = [name for name in needed if not model._meta.get_field(name).blank]
+    # An empty value that is unique fits one account only.
+    missing = [
+        field.name
+        for field in map(model._meta.get_field, needed)
+        if not field.blank or (field.unique and not field.null)
+    ]
     username = model._meta.get_field(model.USERNAME_FIELD)
     if phone != model.USERNAME_FIELD and (
         not isinstance(username, CharField) or isinstance(username, EmailField)

@@ -9,8 +9,10 @@ from typing import Any, TypeVar, overload
 from django.contrib.auth.decorators import login_required, user_passes_test
 from django.db import connections, transaction
 from django.http import HttpRequest
+from django.utils.functional import lazystr
 
 from . import services
+from .conf import conf
 
 __all__ = ["PhoneVerifiedRequiredMixin", "non_atomic", "phone_verified_required"]
 
@@ -36,8 +38,16 @@ def phone_verified_required(view: Any = None, *, max_age_days: int | None = None
     if view is None:
         return partial(phone_verified_required, max_age_days=max_age_days)
     has_verified = partial(services.has_verified_phone, max_age_days=max_age_days)
-    verified = user_passes_test(has_verified, login_url="django_flashcall:start")
+    verified = user_passes_test(has_verified, login_url=lazystr(_Start()))
     return login_required(verified(view))
+
+
+class _Start:
+    """The page on which a logged-in user verifies a number, as the settings say at the time."""
+
+    def __str__(self) -> str:
+        page = "start" if "signup" in conf.PURPOSES else "change"
+        return f"django_flashcall:{page}"
 
 
 class PhoneVerifiedRequiredMixin:

@@ -6,8 +6,10 @@ from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib.auth import get_user_model, password_validation
+from django.contrib.auth.forms import UsernameField
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
+from django.db.models import CharField
 from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -84,7 +86,7 @@ class PhoneField(forms.Field):
 
     def to_python(self, value: Any) -> str:
         try:
-            return phones.parse(value) if value else ""
+            return phones.parse(str(value)) if value else ""
         except FlashcallError as error:
             raise ValidationError(str(error), code=error.error_code) from None
 
@@ -103,7 +105,7 @@ class CodeField(forms.Field):
     )
 
     def to_python(self, value: Any) -> Secret:
-        return codes.normalise(value or "")
+        return codes.normalise("" if value is None else str(value))
 
 
 class PhoneTokenField(forms.Field):
@@ -129,10 +131,12 @@ class PhoneTokenField(forms.Field):
         super().__init__(**kwargs)
 
     def to_python(self, value: Any) -> Secret:
-        return Secret(value or "")
+        return Secret("" if value is None else value)
 
     def validate(self, value: Secret) -> None:
         super().validate(value)
+        if not value:
+            return
         visitor = sessions.visitor(self.request) if self.request else {}
         try:
             services.read_token(value, purpose=self.purpose, **visitor)
@@ -240,6 +244,11 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = get_user_model()
         fields: ClassVar[Any] = [model.USERNAME_FIELD, *model.REQUIRED_FIELDS]
+        field_classes: ClassVar[Any] = (
+            {model.USERNAME_FIELD: UsernameField}
+            if type(model._meta.get_field(model.USERNAME_FIELD)) is CharField
+            else {}
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
@@ -279,8 +288,12 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
             user, self.phone = sessions.sign_up(self.request, self.create_user)
         except IntegrityError:
             self.full_clean()
-            if self.is_valid():
-                raise
+            if self.is_valid():  # the manager changes what was given, such as its case
+                model = self._meta.model
+                names = (model.USERNAME_FIELD,)
+                self.add_error(
+                    model.USERNAME_FIELD, self.instance.unique_error_message(model, names)
+                )
             raise ValidationError(self.errors.as_data()) from None
         return user
 

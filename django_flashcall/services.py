@@ -202,9 +202,10 @@ def resend(
         # the range or the address.
         is_first = verification.calls_left >= config.max_calls - 1
         found, usage = _look_up(number, source, now)
-        channel = _choose_channel(
-            channel or verification.channel, config.code_length, found.stopped
-        )
+        length = max(config.code_length, verification.code_length)
+        if channel is None and verification.channel in conf.channels_with(length):
+            channel = verification.channel
+        channel = _choose_channel(channel, length, found.stopped)
         plan = _plan(number, channel, found, now)
         passage = None
         if number not in conf.TEST_NUMBERS and is_first:

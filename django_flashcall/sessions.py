@@ -26,6 +26,7 @@ __all__ = ["log_in", "redeem", "sign_up", "verification"]
 
 _TOKENS = f"{visitors.SESSION_KEY}_tokens"
 _CURRENT = f"{visitors.SESSION_KEY}_current"
+_VERIFIED = f"{visitors.SESSION_KEY}_verified"
 _REFUSAL = f"{visitors.SESSION_KEY}_refusal"
 
 
@@ -44,23 +45,36 @@ def visitor(request: HttpRequest) -> dict[str, Any]:
 
 
 def keep(request: HttpRequest, verification: Verification, token: str) -> None:
-    """Store the token of a number that was just verified, and renew the session.
+    """Store the token of a number that was just verified; call `renew` before the response."""
+    tokens = request.session.get(_TOKENS, {})
+    request.session[_TOKENS] = {**tokens, verification.purpose: str(token)}
+    request.session[_VERIFIED] = str(verification.pk)
+
+
+def renew(request: HttpRequest, verification: Verification) -> None:
+    """Renew the session after a number was verified, with what is tied to it.
 
     This prevents session fixation: someone who knew the old session cannot use the token.
     """
-    tokens = {verification.purpose: str(token)}
-    kept = [verification]
-    for purpose, other in request.session.get(_TOKENS, {}).items():
-        if purpose not in tokens:
-            with suppress(InvalidToken):
-                kept.append(services.read_token(other, purpose=purpose, **visitor(request)))
-                tokens[purpose] = other
+    tied = {verification.pk}
+    tokens = {}
+    for purpose, token in request.session.get(_TOKENS, {}).items():
+        with suppress(InvalidToken):
+            tied.add(services.read_token(token, purpose=purpose, **visitor(request)).pk)
+            tokens[purpose] = token
     request.session[_TOKENS] = tokens
     request.session.cycle_key()
     value = visitors.bind_session(request, anew=True)
-    for each in kept:
-        each.session = value
-        each.save(update_fields=["session"])
+    Verification.objects.filter(pk__in=tied).update(session=value)
+    verification.session = value
+
+
+def last_verified(request: HttpRequest) -> Verification | None:
+    """Return the verification that was completed last in this session, or None."""
+    id = request.session.get(_VERIFIED)
+    with suppress(FlashcallError):
+        return services.find(id, **visitor(request)) if id else None
+    return None
 
 
 def save(request: HttpRequest, response: HttpResponseBase) -> None:

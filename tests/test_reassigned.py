@@ -236,7 +236,7 @@ def test_a_site_without_login(client, configure):
     page = client.get(TAKEN).content.decode()
     assert "/phone/login/" not in page
     client.force_login(get_user_model().objects.create_user("ann"))
-    assert 'href="/phone/signup/"' in client.get(TAKEN).content.decode()
+    assert 'href="/phone/"' in client.get(TAKEN).content.decode()
 
 
 def test_the_signup_page_takes_a_number_that_can_be_moved(

@@ -199,7 +199,7 @@ class FlashingCallBackend(HTTPBackend):
         if code == ErrorCode.DUPLICATE and repeated:
             return Verdict(Receipt())  # our first attempt was accepted
         texts = error.get("description"), content.get("extendedDescription")
-        secrets = self._password, self._notify_url, call.code
+        secrets = self._password, self._notify_url, call.phone.removeprefix("+"), call.code
         words = ": ".join(filter(None, (plain_text(text, secrets=secrets) for text in texts)))
         if code is not None and code in KINDS:
             failure = KINDS[code](words, code=code, http_status=status)

@@ -193,7 +193,7 @@ class Verification(models.Model):
         purpose = conf.PURPOSES.get(self.purpose)
         if purpose is None or not (self.is_pending and self.calls_left):
             return []
-        offered = conf.channels_with(purpose.code_length)
+        offered = conf.channels_with(max(purpose.code_length, self.code_length))
         return [name for name in offered if name not in self.stopped]
 
     @property

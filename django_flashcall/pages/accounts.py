@@ -19,7 +19,7 @@ from ..exceptions import ReauthenticationRequired
 from ..models import Phone
 from ..verification.owners import is_number_optional
 from ..verification.tokens import CHANGE, LOGIN
-from .base import FormPage, Page
+from .base import DEFAULT_PURPOSE, FormPage, Page
 from .views import StartView
 
 __all__ = ["ChangeView", "LoginView", "NumberView", "RemoveView", "TakenView"]
@@ -52,7 +52,9 @@ class LoginView(StartView):
         return self.purpose
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(signs_up=conf.LOGIN.sign_up, **kwargs)
+        # Where a login creates accounts, nobody has to choose between the two.
+        may_sign_up = DEFAULT_PURPOSE in conf.PURPOSES and not conf.LOGIN.sign_up
+        return super().get_context_data(may_sign_up=may_sign_up, **kwargs)
 
 
 class UserPage(Page):
@@ -129,7 +131,8 @@ class TakenView(Page, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         known = self.request.user.is_authenticated
-        other = "change" if known and CHANGE in conf.PURPOSES else "signup"
+        another = "change" if CHANGE in conf.PURPOSES else "start"
+        other = another if known else "signup"
         return super().get_context_data(
             may_log_in=not known and LOGIN in conf.PURPOSES, other_url=self.url(other), **kwargs
         )

@@ -7,6 +7,7 @@ the next page shows the error once, if there is one.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ from ..models import Call, Verification
 from ..protection import challenges, devices, visitors
 from ..verification.lookup import explain, rejection
 from ..verification.owners import is_taken
-from ..verification.tokens import LOGIN
+from ..verification.tokens import LOGIN, issue_again
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
@@ -129,15 +130,21 @@ class CheckView(VerificationPage, FormPage):
 
     def form_invalid(self, form: Any) -> HttpResponse:
         # Only an empty field is invalid here; the services would raise the same error.
-        return self.refused(form, InvalidCode(self.verification.code_length))
+        finished = explain(self.verification)
+        return self.refused(form, finished or InvalidCode(self.verification.code_length))
 
     def proceed(self, form: Any) -> HttpResponseBase:
         if (response := self.reauthenticate()) is not None:
             return response
         ip = visitors.client_ip(self.request)
         token = services.check(self.verification, form.cleaned_data["code"], ip=ip)
+        return self.go_on(token)
+
+    def go_on(self, token: str) -> HttpResponse:
         sessions.keep(self.request, self.verification, token)
         response = self.succeed()
+        # Last: if the database fails before, the visitor still has the session that it knows.
+        sessions.renew(self.request, self.verification)
         devices.remember(self.request, response, self.verification.phone.number)
         return response
 
@@ -173,9 +180,10 @@ class CheckView(VerificationPage, FormPage):
         return redirect(self.get_success_url())
 
     def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
-        if isinstance(error, AlreadyVerified):
-            return self.back()
-        return self.back(error)
+        if not isinstance(error, AlreadyVerified):
+            return self.back(error)
+        token = None if self.is_kept() else issue_again(self.verification)
+        return self.back() if token is None else self.go_on(token)  # the response was lost
 
     def state(self) -> dict[str, Any]:
         """Return the current state for the script; times are in seconds from now."""
@@ -319,14 +327,14 @@ class DoneView(Page, TemplateView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         user = getattr(request, "user", None)
-        phone = services.phone_of(user)
-        may_sign_up = False
+        verified = sessions.last_verified(request)
+        phone = services.phone_of(user) if verified is None else verified.phone
         if phone is None:
-            try:
-                phone = sessions.verification(request).phone
-            except InvalidToken:
-                return redirect(self.url("start"))
-            may_sign_up = user is not None and not user.is_authenticated
+            return redirect(self.url("start"))
+        may_sign_up = False
+        if user is not None and not user.is_authenticated:
+            with suppress(InvalidToken):
+                may_sign_up = sessions.verification(request) == verified
         home = get_script_prefix()
         context = self.get_context_data(phone=phone, may_sign_up=may_sign_up, home=home)
         return self.render_to_response(context)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import router, transaction
+from django.db import router
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from ..database_errors import transact
 from ..models import (
     Call,
     CallCount,
@@ -42,11 +44,14 @@ def forget(phone: Phone) -> None:
     other tables of the site may: fields of its accounts, devices of `contrib.otp`. The number can
     be verified again like a new one.
     """
-    with transaction.atomic(using=router.db_for_write(Phone)):
+
+    def erase() -> None:
         Rule.objects.filter(prefix=phone.number).delete()
         # Wait for a start that is about to add rows, so that none is missed.
         Phone.objects.select_for_update().filter(pk=phone.pk).first()
-        phone.delete()
+        copy(phone).delete()
+
+    transact(erase, router.db_for_write(Phone))
 
 
 def outdated(before: datetime) -> list[QuerySet[Any]]:

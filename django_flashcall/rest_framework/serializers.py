@@ -312,10 +312,18 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         fields = {k: v for k, v in attrs.items() if k not in ("phone_token", "password")}
+        model = get_user_model()
+        user = model(**fields)
         try:
-            password_validation.validate_password(
-                attrs["password"], user=get_user_model()(**fields)
-            )
+            user.clean()  # it normalises the username, as forms do
+            others = {field.name for field in model._meta.fields} - set(fields)
+            user.clean_fields(exclude=others)
+            user.validate_unique(exclude=others)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from None
+        attrs |= {name: getattr(user, name) for name in fields}
+        try:
+            password_validation.validate_password(attrs["password"], user=user)
         except DjangoValidationError as error:
             raise serializers.ValidationError({"password": error.messages}) from None
         return attrs
@@ -339,7 +347,14 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
         except IntegrityError:
             # Someone else took the username in the meantime: validate again.
             self.run_validation(self.initial_data)
-            raise
+            # The manager changes what was given, such as the case of an e-mail address.
+            model = get_user_model()
+            taken = model(**{model.USERNAME_FIELD: ""}).unique_error_message(
+                model, (model.USERNAME_FIELD,)
+            )
+            raise serializers.ValidationError(
+                {model.USERNAME_FIELD: taken.messages}, code="unique"
+            ) from None
         self.phone: Phone = phone
         return user
 

@@ -7,8 +7,6 @@ from typing import Any
 from django import template
 from django.template.context import Context
 
-from ..admin.health import health_context
-
 register = template.Library()
 
 
@@ -19,5 +17,7 @@ def flashcall_health(context: Context) -> dict[str, Any]:
     It is on the index page of this app. You can add it to any admin page that loads
     ``django_flashcall/admin.css``.
     """
+    from ..admin.health import health_context  # needs the admin
+
     request = context.get("request")
     return health_context(request) if request is not None else {}

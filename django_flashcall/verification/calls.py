@@ -206,6 +206,8 @@ def fail(
             placed; None to keep it.
         duration: seconds for which the backend was asked; None if it was not.
     """
+    # A provider's text can repeat the number, which is masked in logs.
+    error.description = error.description.replace(call.phone.number.removeprefix("+"), "***")
     refusal = _translate(error)
     is_rejected = not error.may_have_been_placed
     _save_response(

@@ -231,11 +231,12 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
     try:
         found = rules.judge(call.phone.number)
         rules.check_allowed(found)
-        if call.channel in found.stopped:
-            stopped = TemporaryFailure("A rule stops calls of this kind.")
+        able = [] if call.channel in found.stopped else _able(queued)
+        if not able:
+            stopped = TemporaryFailure("Calls of this kind are stopped.")
             _give_up(call, stopped, reservation, again=again)
             return
-        aliases = breaker.usable(_able(queued), found.breakers, now)
+        aliases = breaker.usable(able, found.breakers, now)
         alias = call.backend if call.backend in aliases else aliases[0]
         breaker.take(found.breakers.get(alias), now)
     except PhoneNotAllowed:

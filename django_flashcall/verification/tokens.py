@@ -70,6 +70,19 @@ def read_token(
     return verification
 
 
+def issue_again(verification: Verification) -> Secret | None:
+    """Return another token for the visitor whose token was lost; None if it is too late.
+
+    Args:
+        verification: a verification that is the visitor's.
+    """
+    config, verified_at = conf.PURPOSES.get(verification.purpose), verification.verified_at
+    if verification.state != Verification.State.VERIFIED or config is None or verified_at is None:
+        return None
+    is_fresh = timezone.now() - verified_at < timedelta(seconds=config.token_max_age)
+    return issue(verification) if is_fresh else None
+
+
 def redeem(
     token: str, *, purpose: str = "signup", user: Person = None, session: str | None = None
 ) -> Phone:
@@ -108,6 +121,8 @@ def redeem_read(verification: Verification, user: Person) -> Phone:
         PhoneTaken: the number belongs to another account.
     """
     account = account_of(user)
+    if account is None and user is not None and user.is_authenticated:
+        raise InvalidToken  # the account was deleted
 
     def write() -> Phone:
         _claim(verification)
@@ -152,7 +167,10 @@ def confirm_call(
     )
     called = waiting.filter(phone__number=phones.parse(phone)).select_related("phone")
     if verification is not None:
-        called = called.filter(pk=getattr(verification, "pk", verification))
+        try:
+            called = called.filter(pk=UUID(str(getattr(verification, "pk", verification))))
+        except ValueError:
+            raise VerificationNotFound from None
     found = called.order_by("-created_at").first()
     if found is None or purpose in conf.PURPOSES:
         raise VerificationNotFound
