@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from django.contrib.auth import login
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
-from django.db import Error
+from django.db import Error, router, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -63,9 +63,10 @@ def renew(request: HttpRequest, verification: Verification) -> None:
             tied.add(services.read_token(token, purpose=purpose, **visitor(request)).pk)
             tokens[purpose] = token
     request.session[_TOKENS] = tokens
-    request.session.cycle_key()
     value = visitors.bind_session(request, anew=True)
-    Verification.objects.filter(pk__in=tied).update(session=value)
+    with transaction.atomic(using=router.db_for_write(Verification)):
+        Verification.objects.filter(pk__in=tied).update(session=value)
+        request.session.cycle_key()
     verification.session = value
 
 

@@ -220,6 +220,13 @@ def test_a_number_that_its_account_needs_cannot_be_moved(settings):
     assert found(settings, **name) == []
 
 
+def test_accounts_of_which_only_one_can_be_without_a_value(settings, monkeypatch):
+    email = get_user_model()._meta.get_field("email")
+    monkeypatch.setattr(email, "unique", True)
+    (message,) = found(settings, LOGIN=SIGN_UP)
+    assert message.id == "django_flashcall.E021"
+
+
 def test_an_email_address_is_not_made_up_for_a_username(settings, monkeypatch):
     model = get_user_model()
     monkeypatch.setattr(model, "USERNAME_FIELD", "email")

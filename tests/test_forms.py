@@ -11,7 +11,9 @@ from django.db import transaction
 from django_flashcall import services, sessions
 from django_flashcall.exceptions import InvalidToken, PhoneTaken, WrongCode
 from django_flashcall.forms import (
+    CodeField,
     CodeForm,
+    PhoneField,
     PhoneForm,
     PhoneTokenField,
     SignupForm,
@@ -121,6 +123,20 @@ class TestPhoneTokenField:
 
     def test_somebody_elses(self, verify):
         assert TokenForm({"phone_token": verify()}).errors == {"phone_token": [str(InvalidToken())]}
+
+    def test_it_can_be_optional(self):
+        class Optional(forms.Form):
+            phone_token = PhoneTokenField(required=False)
+
+        assert Optional({}).is_valid()
+
+    def test_values_of_json(self):
+        class Api(forms.Form):
+            phone, code = PhoneField(), CodeField()
+
+        form = Api({"phone": 79161234567, "code": 1234})
+        assert form.is_valid(), form.errors
+        assert form.cleaned_data == {"phone": NUMBER, "code": "1234"}
 
 
 class OrderForm(VerifiedPhoneMixin, forms.Form):

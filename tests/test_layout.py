@@ -1,6 +1,8 @@
 """The picture of the floors in CONTRIBUTING.md shows the package and its import contracts."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 from .documents import ROOT
@@ -53,3 +55,23 @@ def test_circles_are_forbidden_inside_rooms():
     (contract,) = [c for c in CONTRACTS if c["type"] == "acyclic_siblings"]
     assert contract["ancestors"] == ["django_flashcall"]
     assert not set(contract) - {"name", "type", "ancestors"}  # neither depth nor exceptions
+
+
+def test_templates_of_a_site_without_the_admin():
+    script = """
+import django
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_flashcall"],
+    TEMPLATES=[
+        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    ],
+)
+django.setup()
+from django.template import engines
+
+print(engines["django"].from_string("{{ 1|add:1 }}").render())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

@@ -119,6 +119,19 @@ def test_the_code_of_another_system(provider, rf):
     assert "718293" not in reported(caught, rf.post("/"), since="services")
 
 
+def test_a_number_that_the_provider_repeats(configure, caplog):
+    from .test_services import ScriptedBackend, TemporaryFailure
+
+    configure(BACKENDS={"default": {"BACKEND": "tests.test_services.ScriptedBackend"}})
+    ScriptedBackend.answers = [TemporaryFailure("the queue of 79161234567 is full")]
+    with pytest.raises(FlashcallError):
+        services.start("+79161234567")
+    assert "the queue of *** is full" in caplog.text
+    assert "79161234567" not in caplog.text
+    services.forget(Verification.objects.get().phone)
+    assert "9161234567" not in everything_stored()
+
+
 def broken_by(kind):
     """Make the first statement with these words fail, as a bug would."""
 

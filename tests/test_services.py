@@ -848,8 +848,13 @@ class TestUnusualAccounts:
         assert services.start("+79161234568", purpose="change", user=me).user == ann
         services.remove_phone(me)
         assert services.phone_of(ann) is None
+        verification = services.start("+79161234569", purpose="change", session="hers")
+        token = services.check(verification, outbox[-1].code)
         ann.delete()
         assert not services.has_verified_phone(me)
+        with pytest.raises(InvalidToken):
+            services.redeem(token, purpose="change", user=me, session="hers")
+        assert Verification.objects.get(pk=verification.pk).state == "verified"
 
     def test_a_key_of_another_type(self, outbox, configure):
         """As an account has it that was not loaded, but made for a key in a header."""

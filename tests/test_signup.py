@@ -115,6 +115,43 @@ def test_it_takes_its_fields_and_nothing_else(api, token):
     assert Phone.objects.get().owner == user
 
 
+@pytest.mark.parametrize("page", [False, True])
+def test_a_name_that_is_taken_in_another_form(api, client, token, page, outbox):
+    """Django's managers normalise what is given: ﬁ is fi."""
+    get_user_model().objects.create_user("ﬁ")
+    if page:
+        check = client.post("/phone/", {"phone": NUMBER}).url
+        client.post(check, {"code": outbox[-1].code})
+        response = client.post("/phone/signup/", {**ANN, "username": "ﬁ"})
+        assert response.context["form"].errors["username"]
+    else:
+        response = signup(api, **{**ANN, "username": "ﬁ"}, phone_token=token())
+        assert response.status_code == 400
+        assert "already exists" in response.json()["username"][0]
+    assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_manager_that_changes_what_is_given(api, client, token, page, outbox, monkeypatch):
+    people = get_user_model()._default_manager
+    create = people.create_user
+
+    def create_user(username, **fields):
+        return create(username.lower(), **fields)
+
+    create_user("ann")
+    monkeypatch.setattr(people, "create_user", create_user)
+    if page:
+        check = client.post("/phone/", {"phone": NUMBER}).url
+        client.post(check, {"code": outbox[-1].code})
+        response = client.post("/phone/signup/", {**ANN, "username": "ANN"})
+        assert response.context["form"].errors["username"]
+    else:
+        response = signup(api, **{**ANN, "username": "ANN"}, phone_token=token())
+        assert response.status_code == 400
+        assert "already exists" in response.json()["username"][0]
+
+
 def test_the_number_fills_the_field_of_the_user_and_is_never_asked_for(api, token, configure):
     configure(USER_PHONE_FIELD="last_name")
     response = signup(api, **ANN, phone_token=token(), last_name="+79990000000")

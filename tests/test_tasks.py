@@ -380,6 +380,15 @@ def test_a_channel_that_was_stopped_while_the_call_waited(api, outbox):
     assert CallCount.objects.aggregate(Sum("calls"))["calls__sum"] == 0
 
 
+def test_a_channel_that_was_removed_while_the_calls_waited(api, outbox, configure, settings):
+    for number in NUMBER, "+79161234568":
+        start(api, number)
+    configure(CHANNELS={"voice_code": ["default"]})
+    work()
+    assert not outbox
+    assert list(Call.objects.values_list("status", flat=True)) == ["rejected"] * 2
+
+
 class TestTooLate:
     @pytest.mark.parametrize("is_settled", [False, True])
     @pytest.mark.parametrize("minutes", [6, 12])

@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
@@ -505,6 +505,115 @@ def test_numbers_for_two_purposes_in_one_session(client, outbox, configure):
     value = client.session[visitors.SESSION_KEY]
     for purpose, token in tokens.items():
         assert services.redeem(token, purpose=purpose, session=value)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTheDatabaseFailsAfterARightCode:
+    """The form can be sent again: the visitor keeps the session, and nothing is lost."""
+
+    def failing(self, words):
+        def execute(execute, sql, *args):
+            if words in sql:
+                raise OperationalError("server closed the connection")
+            return execute(sql, *args)
+
+        return connection.execute_wrapper(execute)
+
+    def test_of_a_user(self, client, user, outbox):
+        check = start(client, query="?purpose=change")
+        with self.failing('"owner_id" = '):
+            assert client.post(check, {"code": outbox[0].code}).status_code == 503
+        assert client.post(check, {"code": outbox[0].code}).status_code == 302
+        assert Phone.objects.get().owner == user
+
+    def test_of_a_visitor(self, client, outbox):
+        check = start(client)
+        with self.failing("DELETE FROM"):  # of the old session
+            assert client.post(check, {"code": outbox[0].code}).status_code == 503
+        assert client.post(check, {"code": outbox[0].code}).url == DONE
+        assert client.post(SIGNUP, ANN).url == DONE
+        assert Phone.objects.get().owner.username == "ann"
+
+    def test_no_other_token_after_it_was_redeemed_or_too_late(self, client, outbox):
+        check = start(client)
+        client.post(check, {"code": outbox[0].code})
+        session = client.session
+        del session["django_flashcall_tokens"]
+        session.save()
+        Verification.objects.update(verified_at=timezone.now() - timedelta(seconds=601))
+        assert client.post(check, {"code": outbox[0].code}).url == check
+        assert "django_flashcall_tokens" not in client.session
+        Verification.objects.update(verified_at=timezone.now(), state="redeemed")
+        assert client.post(check, {"code": outbox[0].code}).url == check
+        assert "django_flashcall_tokens" not in client.session
+
+
+class TestDone:
+    def test_for_a_purpose_of_the_site(self, client, outbox, configure):
+        configure(PURPOSES={"signup": {}, "order": {}})
+        check = start(client, query="?purpose=order")
+        assert client.post(check, {"code": outbox[0].code}).url == DONE
+        said = words(client.get(DONE))
+        assert "+7******4567" in said
+        assert "Create account" not in said
+
+    def test_the_number_that_was_verified_and_not_that_of_the_account(
+        self, client, user, outbox, configure
+    ):
+        configure(PURPOSES={"signup": {}, "order": {}})
+        Phone.objects.create(number="+79160000001", owner=user)
+        client.post(start(client, query="?purpose=order"), {"code": outbox[0].code})
+        assert "+7******4567" in words(client.get(DONE))
+
+    def test_an_account_that_is_not_logged_in(self, client, outbox, settings):
+        client.post(start(client), {"code": outbox[0].code})
+        settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.BaseBackend"]
+        assert client.post(SIGNUP, ANN).url == DONE
+        said = words(client.get(DONE))
+        assert "+7******4567" in said
+        assert "Create account" not in said
+
+
+def test_an_empty_code_when_it_is_too_late(client, outbox):
+    check = start(client)
+    Verification.objects.update(expires_at=timezone.now())
+    said = words(client.get(client.post(check, {"code": ""}).url))
+    assert "The code has expired." in said
+
+
+class TestWithoutThePurposeSignup:
+    @pytest.fixture(autouse=True)
+    def purposes(self, configure):
+        configure(PURPOSES={"login": {"CODE_LENGTH": 6}, "change": {}})
+
+    def test_no_account_is_offered(self, client):
+        assert "Create account" not in words(client.get("/phone/login/"))
+
+    def test_who_is_logged_in_verifies_a_number(self, client, user, rf):
+        request = rf.get("/x/")
+        request.user = user
+        response = phone_verified_required(lambda request: None)(request)
+        assert response.url == "/phone/number/change/?next=/x/"
+        assert client.get(response.url).status_code == 200
+
+
+def test_a_channel_that_is_not_offered_any_more(client, outbox, configure):
+    configure(CHANNELS={"voice_code": ["default"], "flash_call": ["default"]}, COOLDOWN=0)
+    check = start(client, channel="voice_code")
+    configure(CHANNELS={"flash_call": ["default"]})
+    services.resend(Verification.objects.get())
+    assert outbox[-1].channel == Verification.objects.get().channel == "flash_call"
+    client.post(f"{check}resend/", {"channel": "voice_code"})
+    assert "This type of call isn't available." in words(client.get(check))
+
+
+def test_no_voice_for_six_digits_after_the_setting_was_changed(client, configure, outbox):
+    configure(CODE_LENGTH=6, CHANNELS={"voice_code": ["default"], "flash_call": ["default"]})
+    start(client)
+    configure(CODE_LENGTH=4)
+    assert Verification.objects.get().channels == ["flash_call"]
+    with pytest.raises(services.FlashcallError):
+        services.resend(Verification.objects.get(), channel="voice_code")
 
 
 def test_what_a_user_started(client, user, outbox):
