@@ -35,7 +35,7 @@ def flashcall_outbox(settings: Any) -> list[CallRequest]:
     return testing.outbox
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def flashcall_simulator_accounts() -> list[Account]:
     """Return the simulator's accounts for flash calls and voice codes. Override it as needed."""
     from .simulator import Account
@@ -47,23 +47,25 @@ def flashcall_simulator_accounts() -> list[Account]:
 
 
 @pytest.fixture(scope="session")
-def _flashcall_running_simulator(
-    flashcall_simulator_accounts: list[Account],
-) -> Iterator[Simulator]:
+def _flashcall_running_simulator() -> Iterator[Simulator]:
     from .simulator import Simulator
 
-    with Simulator(flashcall_simulator_accounts) as simulator:
+    with Simulator() as simulator:
         yield simulator
 
 
 @pytest.fixture
-def flashcall_simulator(_flashcall_running_simulator: Simulator) -> Simulator:
+def flashcall_simulator(
+    _flashcall_running_simulator: Simulator, flashcall_simulator_accounts: list[Account]
+) -> Simulator:
     """Return the running simulator, cleared; no setting is changed.
 
     ``flashcall_simulator.script(Answer.error(8))`` sets the answer to the next request;
     ``settings.FLASHCALL = testing.simulated(flashcall_simulator)`` makes it the site's provider.
     """
     _flashcall_running_simulator.clear()
+    accounts = {account.login: account for account in flashcall_simulator_accounts}
+    _flashcall_running_simulator.accounts = accounts
     return _flashcall_running_simulator
 
 

@@ -318,6 +318,7 @@ def place_call(
     channel: str | None = None,
     user: Person = None,
     ip: str | None = None,
+    challenged: bool = False,
 ) -> PlacedCall:
     """Call a number with a code that another system checks, such as a package for two factors.
 
@@ -336,6 +337,7 @@ def place_call(
             this length.
         user: the visitor, if logged in.
         ip: the visitor's IP address, for the limits.
+        challenged: what `require_challenge` returns.
 
     Returns:
         the verification of the call, and the code.
@@ -362,6 +364,7 @@ def place_call(
         ip=ip,
         code=given,
         returns_code=True,
+        challenged=challenged,
     )
     if not placed:  # the phone may be ringing with a code that nobody knows
         wait = limits.retry_after(call.phone, visitors.source(ip), timezone.now())
@@ -408,6 +411,7 @@ def pretend_call(
     channel: str | None = None,
     user: Person = None,
     ip: str | None = None,
+    challenged: bool = False,
 ) -> Verification:
     """Do what `place_call` does, but call nobody.
 
@@ -415,7 +419,7 @@ def pretend_call(
     fraud guard and their errors are those of a call. The rows are marked as not placed.
 
     Args:
-        phone, code_length, channel, user, ip: see `place_call`.
+        phone, code_length, channel, user, ip, challenged: see `place_call`.
         purpose: see `place_call`; not that of the calls, so that `confirm_call` does not find it.
 
     Returns:
@@ -437,6 +441,7 @@ def pretend_call(
         code=code,
         returns_code=True,
         pretends=True,
+        challenged=challenged,
     )
     return call.verification
 
@@ -553,6 +558,7 @@ def _start(
             # Owners have limits of their own.
             stored = storing.first_call(verification, usage if is_current else None)
         verification = stored.call.verification
+        verification.newest_call = stored.call
         signals.verification_started.send_robust(Verification, verification=verification)
         code = _place(stored, plan)
     return verification.newest_call, code

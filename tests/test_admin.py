@@ -15,7 +15,14 @@ from django.utils import timezone
 
 from django_flashcall import services
 from django_flashcall.admin import base
-from django_flashcall.models import Call, DeliveryReport, Phone, Rule, Verification
+from django_flashcall.models import (
+    Call,
+    DeliveryReport,
+    GuardDecision,
+    Phone,
+    Rule,
+    Verification,
+)
 
 from .operators import VIEW, listed, operator, url
 
@@ -125,6 +132,69 @@ def test_names_of_accounts_that_are_numbers_are_masked(verification):
     assert all(name in seeing.get(pages[1]).text for name in names)
     for told in (f"by {former}", f"by {owner}", f"moved from the account {former}"):
         assert told in seeing.get(pages[2]).text
+
+
+def test_names_of_staff_that_are_numbers_are_masked(verification):
+    boss_number = "+79160001122"
+    boss = get_user_model().objects.create_user(username=boss_number)
+    Rule.objects.create(action="deny", prefix="+7900", created_by=boss)
+    figures = {"denied": True, "unverified": 9, "honest": 0, "allowed": 5}
+    GuardDecision.objects.create(
+        scope="country",
+        value="RU",
+        mode="open",
+        decided_by=boss,
+        decided_at=timezone.now(),
+        **figures,
+    )
+    view = (*VIEW, "view_guarddecision")
+    pages = [
+        *map(url, ("rule", "guarddecision")),
+        url("rule", Rule.objects.get().pk),
+        url("guarddecision", GuardDecision.objects.get().pk),
+    ]
+    client, seeing = operator(*view), operator(*view, "view_number", name="seeing")
+    for page in pages:
+        assert boss_number not in client.get(page).text, page
+        assert boss_number in seeing.get(page).text, page
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+79161234567",
+        "8 (916) 123-45-67",
+        "8‑916‑123‑45‑67",
+        "8 916 / 123 / 45 / 67",
+        "8\u200b916\u200b1234567",
+        "+7 916 123–45–67",
+        "8_916_1234567",
+    ],
+)
+def test_a_number_in_any_format_is_masked_in_a_text(typed):
+    assert not set(base.mask_numbers(f"queue of {typed} is full")) & set("0123456789")
+
+
+def test_the_lock_of_the_owner_is_shown_and_can_be_lifted(verification):
+    locked_until = timezone.now() + timedelta(hours=1)
+    Phone.objects.update(known_failures=3, known_waits_until=locked_until)
+    client = operator(*VIEW, "block_phone")
+    assert listed(client, "phone", state="waiting") == [verification.phone]
+    page = client.get(url("phone", verification.phone.pk))
+    assert "locked" in page.text
+    assert "let_try_again" in [name for name, _label in page.context["object_buttons"]]
+
+
+def test_a_short_username_of_digits(verification):
+    owner = get_user_model().objects.create_user(username="74951")
+    Phone.objects.update(owner=owner)
+    for seeing in operator(*VIEW), operator(*VIEW, "view_number", name="seeing"):
+        assert listed(seeing, "phone", q="74951") == [verification.phone]
+
+
+def test_search_where_usernames_are_numbers(verification, monkeypatch):
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
+    assert listed(operator(*VIEW), "phone", q="ann") == []
 
 
 def test_search_by_the_owners_name(verification, many):

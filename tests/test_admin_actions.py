@@ -259,6 +259,21 @@ def test_a_test_call_that_the_provider_refuses_leads_to_what_it_said(caller, pro
     assert "Calls will keep failing until you fix this" in page
 
 
+@pytest.mark.parametrize(
+    ("phone", "changes", "said"),
+    [
+        ("+79161239921", {}, "The outcome is unknown: the phone may be ringing."),
+        ("+79161239924", {}, "The outcome is unknown: the phone may be ringing."),
+        ("+79161234567", {"DISPATCH": "task"}, "The call was handed to a worker"),
+        ("+79161234567", {"TEST_NUMBERS": {"+79161234567": "1234"}}, "no call was placed"),
+    ],
+)
+def test_what_became_of_a_test_call(caller, provider, configure, phone, changes, said):
+    configure(**changes)
+    response = call(caller, phone)
+    assert said in caller.get(response.url).text
+
+
 def test_a_test_call_that_is_not_placed_says_why(caller, provider):
     for typed, words in (
         ("nonsense", "Enter a phone number"),

@@ -513,7 +513,7 @@ class TestConfirm:
 
 class TestWorkers:
     @pytest.fixture(autouse=True)
-    def dispatched(self, configure):
+    def dispatched(self, outbox, configure):
         configure(DISPATCH="task")
 
     @pytest.mark.parametrize("code", ["0042", "999999"])

@@ -279,6 +279,20 @@ def test_what_a_provider_cannot_do_is_no_case():
     assert "test_a_repeat_is_the_same_call" not in names(FlashingCallTests)
 
 
+def test_a_subclass_of_a_subclass_keeps_what_it_chose():
+    class Ours(FlashingCallTests):
+        test_threads_do_not_mix_calls_up = None
+
+        def test_a_call_is_placed_with_its_code(self):
+            """One of our own."""
+
+    class Voice(Ours):
+        pass
+
+    assert Voice.test_threads_do_not_mix_calls_up is None
+    assert Voice.test_a_call_is_placed_with_its_code is Ours.test_a_call_is_placed_with_its_code
+
+
 @pytest.mark.parametrize("text", ["call a1234b sent", "<object at 0x7f1234ab>"])
 def test_a_code_within_a_public_value_is_no_code(text):
     assert not shows(text, "1234", {"a1234b"})

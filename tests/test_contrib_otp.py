@@ -21,8 +21,14 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_flashcall import services
 from django_flashcall.contrib.otp import checks
 from django_flashcall.contrib.otp.models import CallDevice
-from django_flashcall.exceptions import Cooldown, InvalidPhone, TemporaryFailure, UnknownOutcome
-from django_flashcall.models import Attempt, Phone, Verification
+from django_flashcall.exceptions import (
+    Cooldown,
+    InvalidPhone,
+    ProviderUnavailable,
+    TemporaryFailure,
+    UnknownOutcome,
+)
+from django_flashcall.models import Attempt, Phone, Rule, Verification
 
 from .test_breaker import ANSWERS, ASKED, ScriptedBackend
 from .test_codes_of_others import everything_stored
@@ -350,6 +356,19 @@ class TestDevice:
         new.save()
         assert user_has_device(ann)
 
+    def test_a_voice_code_while_flash_calls_are_stopped(self, device, configure, outbox):
+        configure(
+            PURPOSES={"signup": {}, "otp": {}},
+            CHANNELS={"flash_call": ["default"], "voice_code": ["default"]},
+        )
+        rule = Rule.objects.create(action="deny", channel="flash_call")
+        assert "a voice reads you the code" in device.generate_challenge()
+        assert outbox[0].channel == "voice_code"
+        Rule.objects.create(action="deny", channel="voice_code")
+        with pytest.raises(ProviderUnavailable):
+            device.generate_challenge()
+        rule.delete()
+
     def test_a_voice_code(self, device, configure, outbox):
         backend = {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}
         configure(
@@ -397,6 +416,14 @@ class TestAdmin:
             content = client.get(page).content.decode()
             assert "+7******4567" in content
             assert NUMBER not in content
+
+    def test_a_username_that_is_a_number(self, client, staff, device, ann):
+        type(ann).objects.filter(pk=ann.pk).update(username=NUMBER)
+        path = "/admin/flashcall_otp/calldevice/"
+        for page in path, f"{path}{device.pk}/change/":
+            assert NUMBER not in client.get(page).text
+        assert "0 call devices" in client.get(path, {"q": NUMBER[:6]}).text
+        assert "1 call device" in client.get(path, {"q": NUMBER}).text
 
     def test_those_who_may_see_numbers(self, admin_client, device):
         path = f"/admin/flashcall_otp/calldevice/{device.pk}/change/"

@@ -362,6 +362,7 @@ def everything(api, client, provider, measured, configure):
 
     strange = Call(backend=HOSTILE, channel=HOSTILE, provider_message=HOSTILE)
     verification = Verification(phone=call.phone, purpose=HOSTILE)
+    verification.newest_call = strange
     signals.call_placed.send(Call, call=strange, error=None, duration=0.1)
     for error in (StrangeError(HOSTILE), TemporaryFailure(HOSTILE, code=1234)):
         signals.call_failed.send(Call, call=strange, error=error, duration=0.1)

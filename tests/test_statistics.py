@@ -156,6 +156,13 @@ def test_networks_and_countries_and_what_they_cost():
     assert figures.priced == 2
 
 
+def test_calls_that_nobody_placed_are_no_figures():
+    happened(NOW)
+    happened(NOW, is_test=True)
+    total = statistics.figures("day", now=NOW).total
+    assert (sum(total.calls.values()), total.started) == (1, 1)
+
+
 @pytest.mark.parametrize("period", statistics.DAYS)
 def test_six_queries(period):
     for day in range(40):

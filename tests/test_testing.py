@@ -76,6 +76,37 @@ class WithUnittestTests(TestCase):
         assert self.client.post(url, body, "application/json").json()["token"]
 
 
+@testing.capture_calls()
+class WithSetUpTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        services.start("+79161234567")
+        cls.code = testing.last_code("+79161234567")
+
+    def test_the_call_was_captured(self):
+        assert self.code.isdigit()
+        assert testing.outbox == []  # of this test
+
+
+@pytest.mark.django_db
+def test_a_site_with_workers(settings, flashcall_simulator):
+    settings.FLASHCALL = {**settings.FLASHCALL, "DISPATCH": "task"}
+    with testing.capture_calls():
+        services.start("+79161234567")
+        assert testing.last_code("+79161234567")
+    settings.FLASHCALL = testing.simulated(flashcall_simulator)
+    assert services.start("+79161234568").newest_call.status == "sent"
+
+
+class TestAccounts:
+    @pytest.fixture
+    def flashcall_simulator_accounts(self):
+        return [Account("mine", "password")]
+
+    def test_they_are_those_of_the_test(self, flashcall_simulator):
+        assert list(flashcall_simulator.accounts) == ["mine"]
+
+
 class TestSimulator:
     def test_it_changes_no_setting(self, settings, flashcall_simulator):
         before = settings.FLASHCALL

@@ -46,6 +46,15 @@ def test_from_the_command_line(pumped, capsys, monkeypatch):
     assert capsys.readouterr().out == what_if(*tried)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "days", "words"),
+    [([], 999_999, "--days"), ([], -5, "--days"), (["CALLS_TOTAL=x"], 30, "CALLS_TOTAL: it must")],
+)
+def test_what_makes_no_sense(arguments, days, words):
+    with pytest.raises(CommandError, match=words):
+        what_if(*arguments, days=days)
+
+
 def test_with_the_guard(pumped):
     said = what_if("FRAUD_GUARD=deny")
     assert "66 calls in 30 days, 6 completed." in said

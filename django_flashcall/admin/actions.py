@@ -84,7 +84,9 @@ LET_TRY_AGAIN = PhoneAction(
     ),
     _("Unlocked"),
     lambda phone, request, note: blocking.let_try_again(phone),
-    lambda phone: bool(phone.failures or phone.waits_until),
+    lambda phone: any(
+        (phone.failures, phone.waits_until, phone.known_failures, phone.known_waits_until)
+    ),
 )
 FORGET = PhoneAction(
     "forget_phone",

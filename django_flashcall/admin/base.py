@@ -32,8 +32,8 @@ else:
 MAX_ROWS = 10_000
 """Maximum number of rows that a list counts and pages through."""
 
-PHONE_LIKE = re.compile(r"\d(?:[\s().-]*\d){6,}")
-"""Text that may be a phone number: seven or more digits."""
+PHONE_LIKE = re.compile(r"\d(?:[\W_]{0,3}\d){6,}")
+"""Text that may be a phone number: seven or more digits, with punctuation of any kind."""
 
 
 def may(request: HttpRequest, permission: str) -> bool:

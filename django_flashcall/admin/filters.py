@@ -119,7 +119,8 @@ class PhoneFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
             case "waiting":
-                return queryset.filter(waits_until__gt=timezone.now())
+                now = timezone.now()
+                return queryset.filter(Q(waits_until__gt=now) | Q(known_waits_until__gt=now))
             case "blocked":
                 return queryset.filter(blocked=True)
             case "owned":

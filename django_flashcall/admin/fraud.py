@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
@@ -20,7 +21,7 @@ from ..insight import operators
 from ..models import GuardDecision, Refusal
 from ..protection import fraud_guard
 from . import what_if
-from .base import HistoryAdmin, badge, format_datetime, log, may, two_lines
+from .base import HistoryAdmin, badge, format_datetime, log, mask_numbers, may, two_lines
 
 
 @admin.register(Refusal)
@@ -60,12 +61,13 @@ class GuardDecisionAdmin(HistoryAdmin):
         "refused_and_passed",
         "shown_last",
         "when",
-        "decided",
+        "masked_decided",
     )
     list_filter = ("scope", "mode", "denied")
     list_select_related = ("decided_by",)
     search_fields = ("value",)
     search_help_text = _("A range such as +7916123, an IP address, or a country code such as RU.")
+    disclosed: ClassVar = {**HistoryAdmin.disclosed, "masked_decided": "decided"}
     fields = (
         ("scope", "shown_value"),
         "decision",
@@ -73,7 +75,7 @@ class GuardDecisionAdmin(HistoryAdmin):
         ("unverified_and_allowed", "shown_honest"),
         "refused_and_passed",
         "passes",
-        "decided",
+        "masked_decided",
     )
     actions = BUTTONS
 
@@ -167,9 +169,11 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     @admin.display(description=_("decided by"))
     def decided(self, decision: GuardDecision) -> str:
-        if not decision.decided_at:
-            return "–"
-        return two_lines(format_datetime(decision.decided_at), str(decision.decided_by or ""))
+        return _decided(decision, str)
+
+    @admin.display(description=_("decided by"))
+    def masked_decided(self, decision: GuardDecision) -> str:
+        return _decided(decision, mask_numbers)
 
     # Actions of the list. The buttons on the page of a decision post to them too.
 
@@ -204,6 +208,13 @@ class GuardDecisionAdmin(HistoryAdmin):
             url = reverse(page, args=(rows[0].pk,), current_app=self.admin_site.name)
             return HttpResponseRedirect(url)
         return None
+
+
+def _decided(decision: GuardDecision, shown: Callable[[str], str]) -> str:
+    if not decision.decided_at:
+        return "–"
+    name = shown(str(decision.decided_by or ""))
+    return two_lines(format_datetime(decision.decided_at), name)
 
 
 MODES = {"open": Mode.OPEN, "close": Mode.CLOSED, "watch": Mode.WATCH, "automatic": Mode.AUTO}

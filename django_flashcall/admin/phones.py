@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -49,7 +50,7 @@ class PhoneAdmin(HistoryAdmin):
         ("masked", "state"),
         ("masked_owner", "masked_former_owner"),
         "verified",
-        ("failures", "waits"),
+        ("wrong_codes", "waits"),
         ("calls", "verifications"),
         ("last_called", "first_seen"),
     )
@@ -107,9 +108,9 @@ class PhoneAdmin(HistoryAdmin):
     def state(self, phone: Phone) -> str:
         if phone.blocked:  # type: ignore[attr-defined]
             return badge("refused", _("blocked"))
-        if phone.waits_until and phone.waits_until > timezone.now():
-            until = _("until %s") % format_datetime(phone.waits_until)
-            return two_lines(badge("doubt", _("locked")), until)
+        if (until := _locked_until(phone)) and until > timezone.now():
+            text = _("until %s") % format_datetime(until)
+            return two_lines(badge("doubt", _("locked")), text)
         if phone.owner_id:
             return badge("good", _("has owner"))
         if phone.verified_at:
@@ -138,11 +139,11 @@ class PhoneAdmin(HistoryAdmin):
 
     @admin.display(description=_("wrong codes"))
     def wrong_codes(self, phone: Phone) -> int:
-        return phone.failures
+        return phone.failures + phone.known_failures
 
     @admin.display(description=_("locked until"))
     def waits(self, phone: Phone) -> str:
-        return format_datetime(phone.waits_until)
+        return format_datetime(_locked_until(phone))
 
     @admin.display(description=_("last called"))
     def last_called(self, phone: Phone) -> str:
@@ -165,6 +166,11 @@ class PhoneAdmin(HistoryAdmin):
         name = f"admin:django_flashcall_{model}_changelist"
         url = reverse(name, current_app=self.admin_site.name)
         return format_html('<a href="{}?phone={}">{}</a>', url, phone.pk, text)
+
+
+def _locked_until(phone: Phone) -> datetime | None:
+    """Return when the lock of strangers, or that of the owner and known devices, ends."""
+    return max(filter(None, (phone.waits_until, phone.known_waits_until)), default=None)
 
 
 def _moved_from(phone: Phone, *, masks: bool) -> str:

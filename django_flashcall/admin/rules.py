@@ -15,7 +15,7 @@ from .. import phones
 from ..exceptions import InvalidPhone
 from ..models import Rule
 from ..models.protection import LONGEST_RANGE
-from .base import ModelAdmin, StrictSortChangeList, badge, format_datetime, may
+from .base import ModelAdmin, StrictSortChangeList, badge, format_datetime, mask_numbers, may
 from .display import channel_name
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RuleForm(ModelForm):
 @admin.register(Rule)
 class RuleAdmin(ModelAdmin):
     form = RuleForm
-    list_display = ("target", "shown_action", "note", "created_by", "created")
+    list_display = ("target", "shown_action", "note", "masked_author", "created")
     list_filter = ("action", "channel")
     list_select_related = ("created_by",)
     ordering = ("-channel", "-created_at")
@@ -87,9 +87,10 @@ class RuleAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if self._is_hidden(request, obj):
             # Without seeing the number, a user may change only the note.
-            return ["target", "shown_action", "note", "created_by", "created"]
+            return ["target", "shown_action", "note", "masked_author", "created"]
         fields = ["action", "prefix", "country", "channel", "note"]
-        return [*fields, "created_by", "created"] if obj else fields
+        author = "created_by" if may(request, "view_number") else "masked_author"
+        return [*fields, author, "created"] if obj else fields
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         description = _("Fill in exactly one: number, country or channel.")
@@ -99,7 +100,7 @@ class RuleAdmin(ModelAdmin):
         return [(None, {"fields": fields, "description": description})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ["target", "shown_action", "created_by", "created"]
+        return ["target", "shown_action", "created_by", "masked_author", "created"]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         return lookup.split("__")[0] in self.list_filter
@@ -141,13 +142,17 @@ class RuleAdmin(ModelAdmin):
         tone = "good" if rule.action == Rule.Action.ALLOW else "refused"
         return badge(tone, Rule.Action(rule.action).label)
 
+    @admin.display(description=_("created by"))
+    def masked_author(self, rule: Rule) -> str:
+        return mask_numbers(str(rule.created_by or "–"))
+
     @admin.display(description=_("created"), ordering="-created_at")
     def created(self, rule: Rule) -> str:
         return format_datetime(rule.created_at)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         if may(request, "view_number"):
-            return ["whole_target", *self.list_display[1:]]
+            return ["whole_target", "shown_action", "note", "created_by", "created"]
         return self.list_display
 
     def _is_hidden(self, request: HttpRequest, rule: Rule | None) -> bool:

@@ -29,10 +29,15 @@ def by_phone(request: HttpRequest, rows: QuerySet[Phone], term: str) -> QuerySet
         number = None
     if number is not None:
         return rows.filter(number=number)
-    if (prefix := _prefix(request, term)) is not None:
-        return _starting_with(rows, prefix)
     name = f"owner__{get_user_model().USERNAME_FIELD}"
-    return rows.filter(Q(**{name: term}))
+    try:
+        named = rows.filter(**{name: term})
+    except ValueError:  # usernames are numbers
+        named = rows.none()
+    prefix = _prefix(request, term)
+    if prefix is None or named.exists():
+        return named
+    return _starting_with(rows, prefix)
 
 
 def by_verification(

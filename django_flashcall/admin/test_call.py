@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from .. import phones, services
 from ..conf import conf
 from ..exceptions import FlashcallError
-from ..models import Channel, Phone, Verification
+from ..models import Call, Channel, Phone, Verification
 from ..protection import visitors
 from .base import HistoryAdmin, format_duration, log, may
 
@@ -84,21 +84,30 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
         # If the provider rejected the call, its rows say more than the error.
         found = Verification.objects.filter(user=request.user.pk, created_at__gte=started_at)
         verification = found.select_related("phone").order_by("-created_at").first()
-    if refusal is not None:
-        if verification is None:
-            field = refusal.field if refusal.field in form.fields else None
-            form.add_error(field, str(refusal))
-            return None
-        messages.error(request, _("The provider rejected the call; see the timeline below."))
-    elif verification is not None:
-        duration = format_duration(verification.newest_call.duration)
-        text = _("The provider responded in %(duration)s.") % {"duration": duration}
-        messages.success(request, text)
+    if refusal is not None and verification is None:
+        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
     if verification is not None:
+        _tell(request, verification.newest_call)
         phone: Phone = verification.phone
         text = _("Placed a test call to %(number)s") % {"number": phone.masked}
         log(request, verification, ADDITION, text, str(verification))
     return verification
+
+
+def _tell(request: HttpRequest, call: Call) -> None:
+    """Say what became of the call, as far as it is known."""
+    if call.is_test:
+        messages.success(request, _("This is a test number: no call was placed."))
+    elif call.status == Call.Status.REJECTED:
+        messages.error(request, _("The provider rejected the call; see the timeline below."))
+    elif call.status == Call.Status.QUEUED:
+        messages.info(request, _("The call was handed to a worker; see the timeline below."))
+    elif call.status == Call.Status.UNKNOWN:
+        text = _("The outcome is unknown: the phone may be ringing. See the timeline below.")
+        messages.warning(request, text)
+    else:
+        text = _("The provider responded in %(duration)s.")
+        messages.success(request, text % {"duration": format_duration(call.duration)})
 
 
 def _purpose() -> Any:

@@ -58,6 +58,12 @@ def backends() -> list[Health]:
     return list(found.values())
 
 
+def working_channel(code_length: int) -> str | None:
+    """Return the channel that calls with so many digits go through; None if there is none."""
+    stopped = stopped_channels()
+    return next((name for name in conf.channels_with(code_length) if name not in stopped), None)
+
+
 def stopped_channels() -> list[str]:
     """Return the channels that a rule stops."""
     return sorted(Rule.objects.exclude(channel="").values_list("channel", flat=True).distinct())

@@ -112,7 +112,9 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
     starts = list(_starts(period, now))
     buckets = {start: Bucket(start) for start in starts}
     total = Bucket(starts[0])
-    calls = Call.objects.filter(created_at__gte=starts[0], created_at__lte=now).order_by()
+    period_calls = Call.objects.filter(created_at__gte=starts[0], created_at__lte=now).order_by()
+    # No provider was asked for the others, and nobody could enter their code.
+    calls = period_calls.filter(is_test=False)
     found = Figures(period, [], total, [], [], [])
     trunc = TruncHour if period == "day" else TruncDay
 
@@ -126,6 +128,7 @@ def figures(period: str, *, now: datetime | None = None) -> Figures:
         found.priced += row["priced"]
 
     begun = Verification.objects.filter(created_at__gte=starts[0], created_at__lte=now).order_by()
+    begun = begun.exclude(pk__in=period_calls.filter(is_test=True).values("verification"))
     for row in (
         begun.annotate(bucket=trunc("created_at"))
         .values("bucket")

@@ -78,7 +78,10 @@ def values(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{min(unknown)} cannot be tried; these can: {', '.join(SETTINGS)}")
     found = {name: getattr(conf, name) for name in SETTINGS}
     for name, value in given.items():
-        found[name] = getattr(FlashcallSettings, name).parse(value)
+        try:
+            found[name] = getattr(FlashcallSettings, name).parse(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     return found
 
 

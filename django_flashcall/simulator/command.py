@@ -41,9 +41,10 @@ def serve(options: Mapping[str, Any]) -> None:
     )
     try:
         simulator.start()
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # a port above 65535 overflows
+        reason = getattr(error, "strerror", None) or str(error)
         raise SystemExit(
-            f"Cannot serve on port {options['port']}: {error.strerror}. Choose another --port."
+            f"Cannot serve on port {options['port']}: {reason}. Choose another --port."
         ) from None
     try:
         _print_calls(simulator)

@@ -228,7 +228,10 @@ class Simulator:
         parts = urlsplit(url)
         # urllib.request would follow redirects and use the environment's proxies.
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_REPORT_TIMEOUT)
+        try:
+            connection = kind(parts.hostname or "", parts.port, timeout=_REPORT_TIMEOUT)
+        except (HTTPException, ValueError):  # an invalid host or port
+            return None
         target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
         try:
             connection.connect()

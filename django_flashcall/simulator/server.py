@@ -14,7 +14,6 @@ from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from .answers import Answer, Manner, dumps, loads
 from .sendings import PlacedCall, ReceivedRequest
@@ -97,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Show the latest calls, for people and demos. This is not part of the provider's API."""
-        if self.command == "GET" and urlsplit(self.path).path == "/calls":
+        if self.command == "GET" and self.path.partition("?")[0] == "/calls":
             self._send(Answer(), dumps(self.server.simulator.recent_calls()))
         else:
             self._refuse(Answer(status=405, body=b""))

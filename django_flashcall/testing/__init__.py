@@ -11,6 +11,7 @@ With pytest, use the fixtures of `django_flashcall.pytest_plugin`. With ``manage
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -57,9 +58,10 @@ def last_code(phone: str) -> str:
 
 
 def captured() -> dict[str, Any]:
-    """Return a copy of ``FLASHCALL`` in which every backend appends to `outbox`."""
+    """Return a copy of ``FLASHCALL`` in which every backend appends to `outbox`, at once."""
     aliases = settings.FLASHCALL.get("BACKENDS", {"default": {}})
-    return {**settings.FLASHCALL, "BACKENDS": {alias: {"BACKEND": LOCMEM} for alias in aliases}}
+    backends = {alias: {"BACKEND": LOCMEM} for alias in aliases}
+    return {**settings.FLASHCALL, "BACKENDS": backends, "DISPATCH": "inline"}
 
 
 def simulated(simulator: Simulator, **options: Any) -> dict[str, Any]:
@@ -81,7 +83,8 @@ def simulated(simulator: Simulator, **options: Any) -> dict[str, Any]:
                 }
                 backends[alias] = {"BACKEND": FLASHINGCALL, "OPTIONS": {**access, **options}}
                 channels[channel] = [alias]
-    return {**settings.FLASHCALL, "BACKENDS": backends, "CHANNELS": channels}
+    changes = {"BACKENDS": backends, "CHANNELS": channels, "DISPATCH": "inline"}
+    return {**settings.FLASHCALL, **changes}
 
 
 class capture_calls(TestContextDecorator):
@@ -95,3 +98,17 @@ class capture_calls(TestContextDecorator):
 
     def disable(self) -> None:
         self._settings.disable()
+
+    def decorate_class(self, cls: Any) -> Any:
+        """Capture the calls of ``setUpClass`` and ``setUpTestData``, too."""
+        captures, set_up = type(self), cls.setUpClass.__func__
+
+        @wraps(set_up)
+        def set_up_class(cls: Any) -> None:
+            capture = captures()
+            capture.enable()
+            cls.addClassCleanup(capture.disable)
+            set_up(cls)
+
+        cls.setUpClass = classmethod(set_up_class)
+        return super().decorate_class(cls)

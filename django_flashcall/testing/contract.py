@@ -10,7 +10,7 @@ import threading
 import unittest
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..backends import CallRequest, Receipt, WebhookRequest
 from ..exceptions import MalformedReport, TemporaryFailure
@@ -54,12 +54,23 @@ class BackendContract(Steps):
 
     # Collection
 
+    _chosen: ClassVar[dict[str, Any]] = {}
+    """The cases that this class chose, unlike those that a subclass defines or leaves out."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__test__ = hasattr(cls, "backend_class")
+        cls._chosen = {}
         for name, case in vars(BackendContract).items():
-            if cls.__test__ and hasattr(case, "_needs") and name not in vars(cls):
-                setattr(cls, name, case if cls._can(*case._needs) else None)
+            if cls.__test__ and hasattr(case, "_needs") and not cls._defines(name):
+                cls._chosen[name] = case if cls._can(*case._needs) else None
+                setattr(cls, name, cls._chosen[name])
+
+    @classmethod
+    def _defines(cls, name: str) -> bool:
+        """Return True if a subclass defines a case, or leaves it out."""
+        classes = cls.__mro__[: cls.__mro__.index(BackendContract)]
+        return any(name in vars(c) and name not in vars(c).get("_chosen", {}) for c in classes)
 
     @classmethod
     def _can(cls, situations: Iterable[Situation], capabilities: Mapping[str, object]) -> bool:

@@ -71,7 +71,8 @@ class FlashcallAdapterMixin(DefaultAccountAdapter):
         try:
             number = phones.parse(phone)
             if page not in LOGIN_PAGES:
-                services.require_challenge(context.request, number)
+                challenged = services.require_challenge(context.request, number)
+                context.request._flashcall_challenged = challenged
                 ip = services.client_ip(context.request)
                 services.check_limits(number, code_length=code_length(), ip=ip)
         except FlashcallError as error:
@@ -191,7 +192,8 @@ def _answer(place: Callable[..., Verification]) -> Verification:
     request = context.request
     user = request.user if request.user.is_authenticated else None
     try:
-        verification = place(user=user, ip=services.client_ip(request))
+        challenged = getattr(request, "_flashcall_challenged", False)
+        verification = place(user=user, ip=services.client_ip(request), challenged=challenged)
     except FlashcallError as error:
         raise CallRefused(request, error) from None
     request._flashcall_verification = verification

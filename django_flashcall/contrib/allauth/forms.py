@@ -8,7 +8,8 @@ from allauth.account import forms
 from allauth.core import context
 from django.utils.translation import gettext, ngettext
 
-from ...conf import VOICE_CODE, conf
+from ...conf import VOICE_CODE
+from ...insight.health import working_channel
 from .codes import code_length
 
 __all__ = ["ConfirmLoginCodeForm", "VerifyPhoneForm"]
@@ -36,7 +37,7 @@ def _explain(form: Any) -> None:
     digits = code_length()
     field = form.fields["code"]
     field.widget.attrs["inputmode"] = "numeric"
-    if conf.channels_with(digits)[:1] == (VOICE_CODE,):
+    if working_channel(digits) == VOICE_CODE:
         field.help_text = gettext("A voice reads you the code when you answer the call.")
     else:
         words = ngettext(

@@ -21,6 +21,7 @@ from django_otp.models import Device, GenerateNotAllowed, VerifyNotAllowed
 from ... import phones, services
 from ...conf import FLASH_CALL, Purpose, conf
 from ...exceptions import FlashcallError, InvalidPhone, ProviderUnavailable, VerificationNotFound
+from ...insight.health import working_channel
 from ...models import Phone, Verification
 from ...prepared.keys import is_key_of
 
@@ -169,7 +170,10 @@ class CallDevice(Device):
 
     def _announcement(self) -> str:
         purpose: Purpose = conf.PURPOSES[PURPOSE]
-        if conf.channels_with(purpose.code_length)[0] != FLASH_CALL:
+        channel = working_channel(purpose.code_length)
+        if channel is None:
+            raise ProviderUnavailable
+        if channel != FLASH_CALL:
             text = gettext("We're calling %(number)s. Answer it and a voice reads you the code.")
             return text % {"number": self.masked}
         text = ngettext(

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from ...conf import conf
+from ...conf import MOST_DAYS, conf
 from ...models import Call
 from ...privacy.retention import outdated, prune
 
@@ -28,8 +28,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, days: int | None, **options: Any) -> None:
         days = conf.RETENTION_DAYS if days is None else days
-        if days < 0:
-            raise CommandError("--days must be 0 or more.")
+        if not 0 <= days <= MOST_DAYS:
+            raise CommandError(f"--days must be 0 or more, and at most {MOST_DAYS}.")
         before = timezone.now() - timedelta(days=days)
         if dry_run:
             for rows in outdated(before):

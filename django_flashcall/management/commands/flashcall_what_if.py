@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from ...conf import MOST_DAYS
 from ...protection import replay
 
 
@@ -28,6 +29,8 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=30, help="Days to replay. Default: 30.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options["days"] <= MOST_DAYS:
+            raise CommandError(f"--days must be 1 or more, and at most {MOST_DAYS}.")
         given: dict[str, Any] = {}
         for text in options["changes"]:
             name, _, value = text.partition("=")
