@@ -9,10 +9,11 @@ import time_machine
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.utils import timezone
 
 from django_flashcall import services
 from django_flashcall.management.commands.flashcall_what_if import Command
-from django_flashcall.models import Call, GuardDecision, Refusal
+from django_flashcall.models import Call, GuardDecision, Phone, Refusal, Verification
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +63,64 @@ def test_with_the_guard(pumped):
     assert saved > 45
     assert "Refused: 0 calls that people completed (0.00 %)." in said
     assert f"FRAUD_GUARD: {saved}" in said
+
+
+class TestLikeTheRealSite:
+    """What passes now passes in the replay, under the same settings."""
+
+    @pytest.fixture(autouse=True)
+    def site(self, outbox, configure, time_machine):
+        configure(FRAUD_GUARD="off", COOLDOWN=0)
+        time_machine.move_to("2026-03-02 12:00:00+00:00", tick=False)
+
+    def test_without_an_address(self):
+        for n in range(30):
+            services.start(f"+7916{n:03}4567")
+        assert "Saved: 0" in what_if()
+
+    def test_verified_and_not_completed(self, outbox):
+        Verification.objects.create(
+            phone=Phone.objects.create(number="+79160000000"),
+            purpose="signup",
+            channel="flash_call",
+            state="redeemed",
+            code_length=4,
+            max_attempts=3,
+            attempts_left=3,
+            calls_left=2,
+            expires_at=timezone.now(),
+        )  # so tokens of this purpose are redeemed here
+        for n in range(30):
+            verification = services.start(f"+7916{n:03}4567", ip="203.0.113.1")
+            services.check(verification, outbox[-1].code)
+        assert "Saved: 0" in what_if()
+
+    @pytest.mark.parametrize(
+        ("change", "number", "refused"),
+        [("CALLS_TOTAL=40/day", "+7916{:03}4567", 2), ("CALLS_PER_PHONE=8/day", "+79161234567", 4)],
+    )
+    def test_what_is_kept_for_others(self, configure, change, number, refused):
+        configure(CALLS_TOTAL=None, CALLS_PER_PHONE="100/day", CALLS_PER_IP=None)
+        count = 40 if "TOTAL" in change else 8
+        for n in range(count):
+            services.start(number.format(n), ip="203.0.113.1")
+        assert f"Saved: {refused} calls" in what_if(change)
+
+    def test_owners_spend_the_budget(self, configure):
+        for n in range(30):
+            services.start(f"+7916{n:03}4567", ip="203.0.113.1" if n < 20 else "203.0.113.2")
+        Call.objects.filter(network="203.0.113.1").update(is_known=True)
+        said = what_if("CALLS_TOTAL=20/day")
+        assert "10 calls in 30 days" in said
+        assert "Saved: 10" in said
+
+    def test_the_first_call_again(self, configure):
+        configure(CALLS_PER_PREFIX=None)
+        for n in range(12):
+            verification = services.start(f"+7916123{n:04}", ip=f"203.0.113.{n}")
+        alone = what_if("FRAUD_GUARD=deny").partition("Saved: ")[2].split()[0]
+        services.resend(verification, ip="203.0.113.11")
+        assert f"Saved: {alone} calls" in what_if("FRAUD_GUARD=deny")
 
 
 def test_with_the_settings_of_the_site(pumped):

@@ -1,21 +1,23 @@
 """What if: replay the site's own calls under other settings, and count who would be refused.
 
-Nothing is written. The fraud guard judges with the same functions as for a request. Requests that
-were refused at the time have no row, so they are missing.
+Nothing is written. The fraud guard judges with the same functions as for a request, as if no person
+had decided anything. Requests that were refused at the time have no row, so they are missing.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from ..conf import FlashcallSettings, Rate, conf
 from ..models import Call, GuardDecision
 from ..prepared.records import seconds_of
-from . import evidence, fraud_guard
+from . import budget, evidence, fraud_guard
 from .evidence import Observed
 from .fraud_guard import Kind, Narrowing, Scope, Seen
 
@@ -28,6 +30,9 @@ SETTINGS = (
 )
 """What can be tried."""
 
+OF_UNVERIFIED = ("CALLS_PER_IP", "CALLS_PER_PREFIX")
+"""Limits that count only calls that nobody verified."""
+
 
 class Placed(NamedTuple):
     """A call that was placed.
@@ -37,14 +42,22 @@ class Placed(NamedTuple):
         prefix: its range.
         network: the visitor's network.
         at: when it was requested.
-        completed: its verification was completed.
+        progress: a `Call.Progress`: how far its verification came.
+        is_known: the caller is the owner, or has verified the number before.
+        verification: the id of its verification.
     """
 
     number: int
     prefix: str
     network: str
     at: datetime
-    completed: bool
+    progress: int
+    is_known: bool
+    verification: UUID
+
+    @property
+    def completed(self) -> bool:
+        return self.progress == Call.Progress.COMPLETED
 
 
 @dataclass(slots=True)
@@ -86,19 +99,21 @@ def values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def placed(since: datetime) -> Iterator[Placed]:
-    """Yield the calls of strangers since a moment, oldest first."""
-    calls = Call.objects.filter(created_at__gte=since, is_test=False, is_known=False)
+    """Yield the calls since a moment, oldest first."""
+    calls = Call.objects.filter(created_at__gte=since, is_test=False)
     calls = calls.exclude(status=Call.Status.REJECTED).order_by("created_at", "pk")
-    rows = calls.values_list("phone_id", "prefix", "network", "created_at", "progress")
-    for number, prefix, network, at, progress in rows.iterator():
-        yield Placed(number, prefix, network, at, progress == Call.Progress.COMPLETED)
+    names = ("phone", "prefix", "network", "created_at", "progress", "is_known", "verification")
+    yield from map(Placed._make, calls.values_list(*names).iterator())
 
 
 def replay(calls: Iterable[Placed], settings: Mapping[str, Any]) -> Outcome:
-    """Return what would become of calls under the settings that `values` returns."""
+    """Return what would become of strangers' calls under the settings that `values` returns."""
     outcome = Outcome()
     site = _Site(settings)
     for call in calls:
+        if call.is_known:  # they have limits of their own, but spend the budget of the site
+            site.windows["CALLS_TOTAL", ""].append(call.at)
+            continue
         outcome.calls += 1
         outcome.honest += call.completed
         reason, comes_back = site.judge(call)
@@ -124,39 +139,48 @@ class _Site:
         )
         self.decisions: dict[tuple[str, str], GuardDecision] = {}
         self.windows: dict[tuple[str, Any], deque[datetime]] = defaultdict(deque)
+        self.tries: Counter[UUID] = Counter()
+        """Calls of each verification that were placed."""
 
     def judge(self, call: Placed) -> tuple[str, bool]:
         """Return why a call would be refused, or "", and whether it passes when asked again."""
-        limits = (
-            ("CALLS_PER_PHONE", call.number, True),
-            ("CALLS_PER_IP", call.network, not call.completed),
-            ("CALLS_PER_PREFIX", call.prefix, not call.completed),
-            ("CALLS_TOTAL", "", True),
-        )
-        for name, value, _ in limits:
-            rate: Rate | None = self.settings[name]
-            if (
-                rate
-                and value is not None
-                and self._count(name, value, rate, call.at) >= rate.number
-            ):
+        limits = list(self._limits(call))
+        for name, value, limit in limits:
+            if self._count(name, value, self.settings[name], call.at) >= limit:
                 return name, False
         comes_back = False
-        if self.settings["FRAUD_GUARD"] == "deny":
+        # The first call of a verification can fail: the second one is not judged.
+        if self.settings["FRAUD_GUARD"] == "deny" and self.tries[call.verification] != 1:
             narrowings = self._narrowings(call)
             if not self._pass(narrowings, call.at, Kind.AT_ONCE):
                 later = call.at + evidence.RETURN_AFTER
                 comes_back = call.completed and self._pass(narrowings, later, Kind.RETURNING)
                 if not comes_back:
                     return "FRAUD_GUARD", False
-        for name, value, counts in limits:
-            if counts:
+        self.tries[call.verification] += 1
+        for name, value, _ in limits:
+            if name not in OF_UNVERIFIED or call.progress == Call.Progress.UNVERIFIED:
                 self.windows[name, value].append(call.at)
         seen = Observed(call.number, call.network, seconds_of(call.at), call.completed)
         self.calls[Scope.PREFIX, call.prefix].append(seen)
         if call.network:
             self.calls[Scope.ADDRESS, call.network].append(seen._replace(network=""))
         return ("FRAUD_GUARD", True) if comes_back else ("", False)
+
+    def _limits(self, call: Placed) -> Iterator[tuple[str, Any, int]]:
+        """Yield the limits that count a call: the setting, the window, and how much fits."""
+        rates: Mapping[str, Rate | None] = self.settings
+        if rate := rates["CALLS_PER_PHONE"]:
+            yield "CALLS_PER_PHONE", call.number, rate.number
+            if call.network:
+                share = math.ceil(rate.number / 2)
+                yield "CALLS_PER_PHONE", (call.number, call.network), share
+        if (rate := rates["CALLS_PER_IP"]) and call.network:
+            yield "CALLS_PER_IP", call.network, rate.number
+        if rate := rates["CALLS_PER_PREFIX"]:
+            yield "CALLS_PER_PREFIX", call.prefix, rate.number
+        if rate := rates["CALLS_TOTAL"]:
+            yield "CALLS_TOTAL", "", rate.number - rate.number // budget.KEPT
 
     def _count(self, name: str, value: Any, rate: Rate, now: datetime) -> int:
         times = self.windows[name, value]
