@@ -49,7 +49,9 @@ KINDS = ["default", "redis", "celery"] if HAS_REDIS else ["default"]
 
 
 @pytest.fixture(autouse=True)
-def dispatched(configure):
+def dispatched(request, configure):
+    for name in {"outbox", "provider"} & set(request.fixturenames):
+        request.getfixturevalue(name)  # these place calls at once
     configure(DISPATCH="task")
 
 
