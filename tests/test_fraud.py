@@ -398,6 +398,8 @@ def test_it_is_told_once_a_day(pump, caplog):
 
     def receive(decision, **kwargs):
         told.append((decision.scope, decision.value))
+        row = GuardDecision.objects.get(value=decision.value)
+        assert (decision.count, decision.passed) == (row.count, row.passed)
 
     signals.fraud_suspected.connect(receive)
     pump(50)

@@ -531,6 +531,7 @@ def store(decision: GuardDecision, now: datetime, *, denied: bool, refused: int)
             return
     row.update(**values, count=F("count") + refused)
     if row.filter(Q(told_on=None) | ~Q(told_on=today)).update(told_on=today):
+        decision.count, decision.passed = row.values_list("count", "passed").get()
         _announce(decision)
 
 
