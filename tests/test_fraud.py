@@ -393,18 +393,22 @@ class TestModes:
         assert GuardDecision.objects.get().count == 1
 
 
-def test_it_is_told_once_a_day(pump, caplog):
-    told = []
+def test_it_is_told_once_a_day(pump, clock, caplog):
+    told, counted = [], []
 
     def receive(decision, **kwargs):
         told.append((decision.scope, decision.value))
-        row = GuardDecision.objects.get(value=decision.value)
-        assert (decision.count, decision.passed) == (row.count, row.passed)
+        counted.append((decision.count, decision.passed))
 
     signals.fraud_suspected.connect(receive)
     pump(50)
     assert told == [("prefix", "+7916123")]
     assert [r.message for r in caplog.records if "fraud guard narrows" in r.message]
+    clock.shift(timedelta(days=1))
+    ask(5000, "203.0.113.1")
+    decision = GuardDecision.objects.get()
+    assert told == [("prefix", "+7916123")] * 2
+    assert counted[1] == (decision.count, decision.passed) > (1, 1)
 
 
 def test_test_numbers_are_left_alone(pump, configure, outbox):
