@@ -20,6 +20,7 @@ from .exceptions import FlashcallError, InvalidCode, InvalidPhone, InvalidToken
 from .models import Phone, Verification
 from .redaction import Secret
 from .verification import codes
+from .verification.accounts import is_name_taken
 
 __all__ = [
     "CodeField",
@@ -288,12 +289,12 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
             user, self.phone = sessions.sign_up(self.request, self.create_user)
         except IntegrityError:
             self.full_clean()
-            if self.is_valid():  # the manager changes what was given, such as its case
+            if self.is_valid():
                 model = self._meta.model
-                names = (model.USERNAME_FIELD,)
-                self.add_error(
-                    model.USERNAME_FIELD, self.instance.unique_error_message(model, names)
-                )
+                name = model.USERNAME_FIELD
+                if not is_name_taken(self.cleaned_data.get(name)):
+                    raise
+                self.add_error(name, self.instance.unique_error_message(model, (name,)))
             raise ValidationError(self.errors.as_data()) from None
         return user
 

@@ -169,6 +169,7 @@ def test_names_of_staff_that_are_numbers_are_masked(verification):
         "8\u200b916\u200b1234567",
         "+7 916 123–45–67",
         "8_916_1234567",
+        "8      916      1234567",
     ],
 )
 def test_a_number_in_any_format_is_masked_in_a_text(typed):
@@ -441,8 +442,9 @@ def test_lists_take_the_same_few_queries_whatever_they_hold(verification, config
         Phone.objects.filter(pk=started.phone.pk).update(owner=owner)
         Rule.objects.create(action="deny", prefix=f"+79015{number:02}", created_by=owner)
     many = queries(client, url(name))
-    assert len(many) == len(few) <= 9, many
-    assert len(queries(client, url(name) + "?q=89161234567")) <= 10
+    more = int(connection.vendor == "mysql")  # and one more for a search
+    assert len(many) == len(few) <= 8 + more, many
+    assert len(queries(client, url(name) + "?q=89161234567")) <= 8 + 2 * more
 
 
 def test_the_count_stops_and_says_so(many, monkeypatch):

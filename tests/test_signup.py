@@ -2,6 +2,8 @@
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 
 from django_flashcall import services
 from django_flashcall.models import Phone, Verification
@@ -129,6 +131,35 @@ def test_a_name_that_is_taken_in_another_form(api, client, token, page, outbox):
         assert response.status_code == 400
         assert "already exists" in response.json()["username"][0]
     assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.parametrize("details", ["Not today.", {"username": "Not this one."}])
+def test_what_the_model_refuses(api, token, monkeypatch, details):
+    def clean(self):
+        raise ValidationError(details)
+
+    monkeypatch.setattr(get_user_model(), "clean", clean)
+    response = signup(api, **ANN, phone_token=token())
+    assert response.status_code == 400
+    field = "username" if isinstance(details, dict) else "non_field_errors"
+    assert response.json()[field][0].startswith("Not t")
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_mistake_of_the_site_is_not_hidden(api, client, token, page, outbox, monkeypatch):
+    def create_user(**fields):
+        raise IntegrityError("NOT NULL constraint failed")
+
+    monkeypatch.setattr(get_user_model()._default_manager, "create_user", create_user)
+    check = client.post("/phone/", {"phone": NUMBER}).url if page else ""
+    if page:
+        client.post(check, {"code": outbox[-1].code})
+        with pytest.raises(IntegrityError):
+            client.post("/phone/signup/", ANN)
+    else:
+        proof = token()
+        with pytest.raises(IntegrityError):
+            signup(api, **ANN, phone_token=proof)
 
 
 @pytest.mark.parametrize("page", [False, True])

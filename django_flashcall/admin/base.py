@@ -32,7 +32,7 @@ else:
 MAX_ROWS = 10_000
 """Maximum number of rows that a list counts and pages through."""
 
-PHONE_LIKE = re.compile(r"\d(?:[\W_]{0,3}\d){6,}")
+PHONE_LIKE = re.compile(r"\d(?:[\W_]*\d){6,}")
 """Text that may be a phone number: seven or more digits, with punctuation of any kind."""
 
 

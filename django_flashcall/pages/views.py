@@ -129,7 +129,7 @@ class CheckView(VerificationPage, FormPage):
         return {**super().get_form_kwargs(), "length": self.verification.code_length}
 
     def form_invalid(self, form: Any) -> HttpResponse:
-        # Only an empty field is invalid here; the services would raise the same error.
+        # Only an empty field is invalid here. As in the services, that it is too late comes first.
         finished = explain(self.verification)
         return self.refused(form, finished or InvalidCode(self.verification.code_length))
 

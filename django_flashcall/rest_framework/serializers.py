@@ -8,10 +8,13 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model, password_validation
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.fields import get_error_detail
+from rest_framework.settings import api_settings
 
 from .. import phones, services, sessions
 from ..conf import conf
@@ -21,6 +24,7 @@ from ..protection import visitors
 from ..redaction import Secret
 from ..sessions import visitor
 from ..verification import codes
+from ..verification.accounts import is_name_taken
 from ..verification.tokens import CHANGE, LOGIN
 from .exceptions import ServiceError
 
@@ -320,7 +324,7 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
             user.clean_fields(exclude=others)
             user.validate_unique(exclude=others)
         except DjangoValidationError as error:
-            raise serializers.ValidationError(error.message_dict) from None
+            raise serializers.ValidationError(_details(error)) from None
         attrs |= {name: getattr(user, name) for name in fields}
         try:
             password_validation.validate_password(attrs["password"], user=user)
@@ -347,17 +351,24 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
         except IntegrityError:
             # Someone else took the username in the meantime: validate again.
             self.run_validation(self.initial_data)
-            # The manager changes what was given, such as the case of an e-mail address.
             model = get_user_model()
-            taken = model(**{model.USERNAME_FIELD: ""}).unique_error_message(
-                model, (model.USERNAME_FIELD,)
-            )
-            raise serializers.ValidationError(
-                {model.USERNAME_FIELD: taken.messages}, code="unique"
-            ) from None
+            name = model.USERNAME_FIELD
+            if not is_name_taken(validated_data.get(name)):
+                raise
+            taken = model().unique_error_message(model, (name,))
+            raise serializers.ValidationError({name: taken.messages}, code="unique") from None
         self.phone: Phone = phone
         return user
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         name = type(instance).USERNAME_FIELD
         return {"id": instance.pk, name: instance.get_username(), "phone": self.phone.number}
+
+
+def _details(error: DjangoValidationError) -> Any:
+    """Return the errors of a model, as those of a serializer."""
+    found: Any = get_error_detail(error)
+    if not isinstance(found, dict):
+        return found
+    names = {NON_FIELD_ERRORS: api_settings.NON_FIELD_ERRORS_KEY}
+    return {names.get(name, name): details for name, details in found.items()}

@@ -11,7 +11,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import router
-from django.db.models import Model
+from django.db.models import CharField, Model
 from django.utils.crypto import get_random_string
 
 from ..conf import conf
@@ -55,6 +55,15 @@ def create_user(*, password: str | None, **fields: Any) -> AbstractBaseUser:
     account.set_password(password)
     account.save()
     return account
+
+
+def is_name_taken(name: Any) -> bool:
+    """Return True if an account has this username in another case, as managers may change it."""
+    model: Any = get_user_model()
+    if not isinstance(model._meta.get_field(model.USERNAME_FIELD), CharField):
+        return False
+    accounts = model._base_manager.using(router.db_for_write(model))
+    return bool(accounts.filter(**{f"{model.USERNAME_FIELD}__iexact": name}).exists())
 
 
 def create_for_number(number: str) -> Account:

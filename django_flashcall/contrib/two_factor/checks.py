@@ -55,7 +55,8 @@ def _digits() -> Iterator[CheckMessage]:
 
 def _channels() -> Iterator[CheckMessage]:
     try:
-        channels = conf.channels_with(conf.other_purpose(PURPOSE, CODE_LENGTH).code_length)
+        conf.other_purpose(PURPOSE, CODE_LENGTH)
+        channels = conf.channels_with(CODE_LENGTH)
         aliases = [alias for channel in channels for alias in conf.CHANNELS[channel]]
         able = [a for a in aliases if not load_class(conf.BACKENDS[a]).chooses_code]
     except ValueError:
