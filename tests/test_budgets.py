@@ -68,13 +68,13 @@ def test_resend(outbox, statements):
 def test_right_code(outbox, statements):
     verification = services.start(NUMBER)
     assert len(statements(services.check, verification, outbox[0].code, ip=IP)) == (
-        3 if AT_ONCE else 5
+        2 if AT_ONCE else 5
     )
 
 
 def test_wrong_code(outbox, statements):
     verification = services.start(NUMBER)
-    budget = 3 if AT_ONCE else 4
+    budget = 2 if AT_ONCE else 4
     for _ in range(2):
         found = statements(services.check, verification, wrong(outbox[0].code), ip=IP)
         assert len(found) == budget
@@ -85,10 +85,10 @@ def test_wrong_code(outbox, statements):
 def test_codes_over_the_api(api, outbox, statements):
     path = f"/api/verifications/{services.start(NUMBER).pk}/check/"
     found = statements(api.post, path, {"code": wrong(outbox[0].code)}, format="json")
-    assert len(found) == (3 if AT_ONCE else 4)
+    assert len(found) == (2 if AT_ONCE else 4)
     # One more, because there was a wrong code.
     found = statements(api.post, path, {"code": outbox[0].code}, format="json")
-    assert len(found) == (4 if AT_ONCE else 6)
+    assert len(found) == (3 if AT_ONCE else 6)
 
 
 def test_report(outbox, statements):

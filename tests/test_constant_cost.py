@@ -6,8 +6,7 @@ On PostgreSQL, which says how many rows a statement read.
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.db import connection, transaction
 from django.utils import timezone
 
 from django_flashcall import services
@@ -75,15 +74,19 @@ def busy(configure):
 
 def rows_read(function, *args, **kwargs):
     """Run something; return its statements, each with the most rows that a step of it read."""
-    with CaptureQueriesContext(connection) as captured:
-        function(*args, **kwargs)
     found = []
-    for query in captured:
-        if query["sql"].startswith(("SELECT", "(SELECT")):
-            with connection.cursor() as cursor:
-                cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query["sql"].replace("%", "%%"))
+
+    def explain(execute, sql, params, many, context):
+        if sql.startswith(("SELECT", "(SELECT", "WITH", "UPDATE", "DELETE")):
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, params)
                 (plans,) = cursor.fetchone()
-            found.append((most_rows(plans[0]["Plan"]), query["sql"]))
+                transaction.set_rollback(True)  # it is executed again
+            found.append((most_rows(plans[0]["Plan"]), sql))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        function(*args, **kwargs)
     assert found
     return found
 

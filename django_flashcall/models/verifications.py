@@ -20,7 +20,7 @@ from django.utils.translation import pgettext_lazy
 from ..conf import CHANNELS, VOICE_CODE, conf
 from ..prepared.keys import is_key_of
 from ..prepared.queries import Parameter, Prepared
-from ..prepared.writes import PreparedUpdate, Write
+from ..prepared.writes import PreparedUpdate, Write, update_and_read
 from .common import Channel, new_id
 from .phones import Phone
 from .protection import Rule
@@ -384,6 +384,7 @@ class Call(models.Model):
         beside: Callable[..., list[Any]] | None = None,
         options: tuple[Hashable, ...] = (),
         values: Mapping[str, Parameter] = MappingProxyType({}),
+        spend: Write | None = None,
     ) -> Call | None:
         """Return the newest call of a verification, with verification and phone, in one query.
 
@@ -394,8 +395,19 @@ class Call(models.Model):
                 see `Prepared`. Their results are the call's attribute `beside`.
             options: its options.
             values: its values.
+            spend: an update that spends an attempt of the verification, to execute first.
+
+        Raises:
+            Verification.DoesNotExist: no attempt was spent.
         """
-        rows = _NEWEST.rows(placed, beside, options, id=verification, **values)
+        given = (placed, beside, options), {"id": verification, **values}
+        if spend is None:
+            rows, spent = _NEWEST.rows(*given[0], **given[1]), None
+        else:
+            result = update_and_read(spend, ("attempts_left", "calls_left"), _NEWEST, *given)
+            if result is None:
+                raise Verification.DoesNotExist
+            rows, spent = result
         if not rows:
             return None
         row = iter(rows[0])
@@ -405,6 +417,13 @@ class Call(models.Model):
         found.is_purpose_redeemed = next(row)
         found.stopped = [name for name in CHANNELS if next(row)]
         *call.beside, has_later = row
+        if spent is not None:
+            found.attempts_left -= 1
+            if spent != (found.attempts_left, found.calls_left):
+                # Another transaction changed it while this one waited, so what was read is old.
+                return cls.newest(
+                    verification, placed=placed, beside=beside, options=options, values=values
+                )
         if not has_later:
             found.newest_call = call
         return call
@@ -432,11 +451,12 @@ def _newest(
         calls = calls.exclude(status=Call.Status.REJECTED)
     paths = {"": Call, "verification__": Verification, "verification__phone__": Phone}
     columns = [
-        f"{path}{field.attname}"
+        models.F(f"{path}{field.attname}")
         for path, model in paths.items()
         for field in model._meta.concrete_fields
     ]
-    return [calls.order_by("-pk").values_list(*columns, *extra)[:1]]
+    short = {f"c{place}": column for place, column in enumerate(columns)}
+    return [calls.order_by("-pk").annotate(**short).values_list(*short, *extra)[:1]]
 
 
 _NEWEST = Prepared(Call, _newest)

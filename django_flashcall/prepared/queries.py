@@ -68,9 +68,7 @@ class Prepared:
     def _compilers(
         self, alias: str, options: tuple[Hashable, ...], marks: dict[str, Any]
     ) -> list[SQLCompiler]:
-        queries = [found.query for found in self.build(*options, **marks)]
-        if len(queries) > 1:
-            queries = list(map(_shorten, queries))
+        queries = [_shorten(found.query) for found in self.build(*options, **marks)]
         return [query.get_compiler(alias) for query in queries]
 
 
@@ -128,7 +126,12 @@ class Statement:
     ) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             self.execute(cursor, values)
-            rows = cursor.fetchall()
+            return self.convert(connection, cursor.fetchall())
+
+    def convert(
+        self, connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """Return rows with values as the ORM returns them."""
         for place, column in self._converted:
             for convert in _converters(column, connection):
                 rows = [
@@ -157,10 +160,10 @@ def _fill(text: str, shown: list[str]) -> str:
 
 
 def _shorten(query: Query) -> Query:
-    """Return a query that names its table only once; drivers cache short queries only."""
+    """Return a query that names each table only once; drivers cache short queries only."""
     short = query.chain()
-    short.change_aliases({short.get_initial_alias(): "t"})
-    short.alias_map = {"t": short.alias_map["t"], **short.alias_map}  # the first is the base
+    short.get_initial_alias()
+    short.change_aliases({name: f"t{place}" for place, name in enumerate(short.alias_map)})
     return short.chain()
 
 

@@ -107,6 +107,52 @@ def _as_one(connection: BaseDatabaseWrapper, writes: tuple[Write, ...]) -> list[
     return [bool(written) for written in keys]
 
 
+def update_and_read(
+    update: Write,
+    returned: Sequence[str],
+    query: Prepared,
+    options: tuple[Hashable, ...],
+    values: dict[str, Parameter],
+) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None] | None:
+    """Execute an update of one row, and then a query. On PostgreSQL, they are a single statement.
+
+    In a single statement, the query reads what was stored before it began. If the update had to
+    wait for another transaction, that is out of date: compare it with the updated row.
+
+    Args:
+        update: the update.
+        returned: fields of the updated row.
+        query: the query.
+        options, values: see `Prepared.rows`.
+
+    Returns:
+        None if nothing was updated; otherwise the rows of the query, and the values of the updated
+        row, or None if the query was executed after the update.
+    """
+    using = router.db_for_write(query.model)
+    connection = connections[using]
+    if connection.vendor != "postgresql" or router.db_for_write(update.model) != using:
+        return (query.rows(*options, **values), None) if update.execute() else None
+    statement = query.statement(using, options, values)
+    text, given = update.as_sql(connection, None)
+    columns = {field.name: field.column for field in update.model._meta.concrete_fields}
+    names = [f'"{columns[name]}"' for name in returned]
+    also = ", ".join(f"{FIRST}.{name}" for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH {FIRST} AS ({', '.join([text, *names])}) "  # noqa: S608
+            f'SELECT "found".*, {also} FROM {FIRST} LEFT JOIN ({statement.sql}) "found" ON TRUE',
+            [*given, *statement.bind(connection, values)],
+        )
+        rows = cursor.fetchall()
+    if not rows:
+        return None
+    found = [row[: -len(names)] for row in rows]
+    if all(value is None for value in found[0]):  # the query found nothing
+        found = []
+    return statement.convert(connection, found), rows[0][-len(names) :]
+
+
 class PreparedUpdate(Prepared):
     """An ``UPDATE``. `build` returns a queryset and the changes, by field."""
 

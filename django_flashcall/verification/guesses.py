@@ -16,7 +16,7 @@ from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
 from ..prepared.keys import has_plain_key
-from ..prepared.writes import PreparedInsert, PreparedUpdate, execute_all
+from ..prepared.writes import PreparedInsert, PreparedUpdate, Write, execute_all
 from ..protection import limits, refusals, visitors, wrong_codes
 from ..redaction import Secret
 from . import codes
@@ -72,9 +72,12 @@ class Guess:
 
         def write() -> bool:
             self.verification, self.right = None, False  # if it is run again
-            if not self._spend(visitor, now):
+            spend = self._spend(visitor, now)
+            windows = wrong_codes.of_address(self.source, now)
+            try:
+                call = Call.newest(self.id, placed=True, spend=spend, **windows)
+            except Verification.DoesNotExist:
                 return False
-            call = Call.newest(self.id, placed=True, **wrong_codes.of_address(self.source, now))
             if call is not None:  # else, every call was rejected, so no code is valid
                 # MySQL compares text without regard to case: make sure.
                 if visitor is not None and not visitor.owns(call.verification):
@@ -93,12 +96,13 @@ class Guess:
             refusals.count(error, self.verification.phone.number, self.source, now)
             raise
 
-    def _spend(self, visitor: Visitor | None, now: datetime) -> int:
+    def _spend(self, visitor: Visitor | None, now: datetime) -> Write:
+        """Return the statement that spends an attempt."""
         if visitor is None:
-            return _SPEND.execute(pk=self.id, now=now)
+            return _SPEND.bind(pk=self.id, now=now)
         user = None if visitor.account is None else visitor.account.pk
         mine = {"user": user, "session": visitor.session or "", "length": len(self.code)}
-        return _SPEND_OWN.execute(tuple(conf.PURPOSES), pk=self.id, now=now, **mine)
+        return _SPEND_OWN.bind(tuple(conf.PURPOSES), pk=self.id, now=now, **mine)
 
     def _compare(self, call: Call, now: datetime) -> None:
         verification = self.verification = call.verification
