@@ -6,7 +6,6 @@ So the same functions judge a request and answer "what if" for the calls of the 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -153,31 +152,37 @@ class _Scales:
         self.unverified = self.extra = self.honest = 0.0
         self.heaviest_of_number: dict[int, float] = {}
         self.heaviest_of_network: dict[str, float] = {}
-        self.excess: Counter[int] = Counter()
-        self.from_network: Counter[tuple[str, float]] = Counter()
+        # No counters: they are slow where there is nothing yet.
+        self.excess: dict[int, int] = {}
+        self.from_network: dict[tuple[str, float], int] = {}
 
     def add(self, calls: Iterable[Observed]) -> None:
-        completed: dict[tuple[int, float], list[tuple[float, str]]] = {}
+        now, half_life = self.now, self.half_life
+        completed: dict[tuple[int, float], tuple[int, float, str]] = {}
         uncompleted = []
         for number, network, at, is_completed in calls:
-            age = self.now - at
+            age = now - at
             if age < 0:  # another request can be a moment ahead
                 age = 0.0
             number_and_day = number, age // DAY
-            fade = 0.5 ** (age / self.half_life)
-            if is_completed:
-                completed.setdefault(number_and_day, []).append((fade, network))
-            else:
+            fade = 0.5 ** (age / half_life)
+            if not is_completed:
                 weight = fade if self.settled or age >= RIPE else fade * age / RIPE
                 uncompleted.append((number_and_day, network, weight))
-        others: Counter[tuple[int, float]] = Counter()
+            elif (before := completed.get(number_and_day)) is None:
+                completed[number_and_day] = 1, fade, network
+            else:
+                heaviest = max(before[1:], (fade, network))
+                completed[number_and_day] = before[0] + 1, *heaviest
+        others: dict[tuple[int, float], int] = {}
         for number_and_day, network, weight in uncompleted:
             if number_and_day in completed:
-                others[number_and_day] += 1
+                others[number_and_day] = others.get(number_and_day, 0) + 1
             else:
                 self._add_unverified(number_and_day[0], network, weight)
-        for number_and_day, found in completed.items():
-            self._add_honest(*number_and_day, len(found) + others[number_and_day], *max(found))
+        for number_and_day, (count, fade, network) in completed.items():
+            count += others.get(number_and_day, 0)
+            self._add_honest(*number_and_day, count, fade, network)
 
     def _add_unverified(self, number: int, network: str, weight: float) -> None:
         self.unverified += weight
@@ -187,13 +192,15 @@ class _Scales:
             self.heaviest_of_network[network] = weight
 
     def _add_honest(self, number: int, day: float, calls: int, fade: float, network: str) -> None:
-        self.from_network[network, day] += 1
-        if not network or self.from_network[network, day] <= PER_NETWORK:
+        from_network = self.from_network.get((network, day), 0) + 1
+        self.from_network[network, day] = from_network
+        if not network or from_network <= PER_NETWORK:
             self.honest += fade
         # Fraudsters complete codes on numbers of their own.
-        more = min(calls - TRIES, TRIES_OF_NUMBER - self.excess[number])
-        if more > 0:
-            self.excess[number] += more
+        if calls > TRIES:
+            excess = self.excess.get(number, 0)
+            more = min(calls - TRIES, TRIES_OF_NUMBER - excess)
+            self.excess[number] = excess + more
             self.extra += more * fade
 
     def evidence(self) -> Evidence:
