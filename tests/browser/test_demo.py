@@ -228,6 +228,7 @@ def test_every_page_is_accessible_and_still(visit, site, scheme, viewport):
     sign_up(page, site, f"axe-{scheme}-{viewport['width']}")
     inspect(page)
     page.get_by_role("link", name="Change the number").click()
+    page.wait_for_url("**/phone/**")  # not while the page is changing
     inspect(page)
     verify(page)
     page.wait_for_url("**/profile/")
