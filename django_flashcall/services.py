@@ -2,9 +2,9 @@
 
 Three rules apply. Commit the call row and the counters before contacting the provider, and keep
 no transaction open while waiting for it: `start`, `resend`, `check` and `place_call` therefore
-refuse to run inside a transaction. Spend attempts and calls with a conditional ``UPDATE`` first and
-read them afterwards, so that concurrent requests cannot spend the same one. Raise an error after
-the transaction that counted it, not inside it.
+refuse to run inside a transaction. Spend attempts and calls with a conditional ``UPDATE``, and
+trust nothing that was read before, so that concurrent requests cannot spend the same one. Raise an
+error after the transaction that counted it, not inside it.
 
 A transaction is run again after a deadlock or a serialization failure, so its function changes
 nothing but the database, and objects that it makes or reloads. Other errors of the database are

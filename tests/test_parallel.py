@@ -1,6 +1,7 @@
 """Fifty at once, with threads and connections of their own, under ``ATOMIC_REQUESTS``.
 
-Runs on SQLite and on PostgreSQL: what must happen once happens once on either.
+Runs on SQLite and on PostgreSQL: what must happen once happens once on either. Where a code waits
+for another transaction, PostgreSQL is asked whether it does.
 """
 
 import threading
@@ -30,7 +31,7 @@ from django_flashcall.models import (
     Verification,
 )
 from django_flashcall.protection import budget, fraud_guard, visitors
-from django_flashcall.verification import codes, in_flight
+from django_flashcall.verification import calls, codes, in_flight
 
 from .test_services import wrong
 
@@ -142,6 +143,36 @@ def test_a_code_that_waits_for_another_call_is_compared_with_that_one(outbox, ty
     error = check_while(call_again, verification, typed_codes[typed])
     assert error is (WrongCode if typed == "old" else None)
     assert Verification.objects.get().attempts_left == 2
+
+
+@needs_postgresql
+def test_a_code_that_waits_for_the_one_that_the_provider_chose(outbox):
+    verification = services.start(NUMBER)
+    call = Call.objects.get()
+    Call.objects.update(code_digest="")  # the provider has not responded
+
+    def store_the_code():
+        assert calls.hold(verification)
+        Call.objects.update(code_digest=call.code_digest)
+
+    assert check_while(store_the_code, verification, outbox[-1].code) is None
+    assert Verification.objects.get().attempts_left == 2
+
+
+@needs_postgresql
+def test_a_code_that_waits_for_fail_over_counts_as_wrong(outbox):
+    verification = services.start(NUMBER)
+    Call.objects.update(status="rejected")
+
+    def call_through_another_backend():
+        assert calls.hold(verification)
+        call = Call.objects.get()
+        call.pk, call.reference, call.status = None, uuid.uuid4(), "queued"
+        call.save(force_insert=True)
+
+    error = check_while(call_through_another_backend, verification, wrong(outbox[-1].code))
+    assert error is WrongCode
+    assert Phone.objects.get().failures == Attempt.objects.count() == 1
 
 
 @needs_postgresql

@@ -20,7 +20,7 @@ from django.utils.translation import pgettext_lazy
 from ..conf import CHANNELS, VOICE_CODE, conf
 from ..prepared.keys import is_key_of
 from ..prepared.queries import Parameter, Prepared
-from ..prepared.writes import PreparedUpdate, Write, update_and_read
+from ..prepared.writes import PreparedUpdate, Update, Write, update_and_read
 from .common import Channel, new_id
 from .phones import Phone
 from .protection import Rule
@@ -384,7 +384,7 @@ class Call(models.Model):
         beside: Callable[..., list[Any]] | None = None,
         options: tuple[Hashable, ...] = (),
         values: Mapping[str, Parameter] = MappingProxyType({}),
-        spend: Write | None = None,
+        spend: Update | None = None,
     ) -> Call | None:
         """Return the newest call of a verification, with verification and phone, in one query.
 
@@ -395,38 +395,53 @@ class Call(models.Model):
                 see `Prepared`. Their results are the call's attribute `beside`.
             options: its options.
             values: its values.
-            spend: an update that spends an attempt of the verification, to execute first.
+            spend: spends an attempt of the verification before that, in the same statement where
+                the database can.
 
         Raises:
             Verification.DoesNotExist: no attempt was spent.
         """
-        given = (placed, beside, options), {"id": verification, **values}
-        if spend is None:
-            rows, spent = _NEWEST.rows(*given[0], **given[1]), None
-        else:
-            result = update_and_read(spend, ("attempts_left", "calls_left"), _NEWEST, *given)
-            if result is None:
+        shape, bound = (placed, beside, options), {"id": verification, **values}
+        if spend is not None:
+            read = update_and_read(spend, ("attempts_left", "calls_left"), _NEWEST, shape, bound)
+            if read is None:
                 raise Verification.DoesNotExist
-            rows, spent = result
-        if not rows:
-            return None
-        row = iter(rows[0])
-        call: Call
-        call, found, phone = (_load(model, row) for model in (Call, Verification, Phone))
-        call.verification, call.phone, found.phone = found, phone, phone
-        found.is_purpose_redeemed = next(row)
-        found.stopped = [name for name in CHANNELS if next(row)]
-        *call.beside, has_later = row
-        if spent is not None:
-            found.attempts_left -= 1
-            if spent != (found.attempts_left, found.calls_left):
-                # Another transaction changed it while this one waited, so what was read is old.
-                return cls.newest(
-                    verification, placed=placed, beside=beside, options=options, values=values
-                )
-        if not has_later:
-            found.newest_call = call
-        return call
+            call = _read(read.rows)
+            if read.updated is None:
+                return call
+            if call is not None and call._is_current(*read.updated):
+                call.verification.attempts_left -= 1
+                return call
+        return _read(_NEWEST.rows(*shape, **bound))
+
+    def _is_current(self, attempts_left: int, calls_left: int) -> bool:
+        """Return True if no other transaction changed anything after this was read.
+
+        Those that place a call or spend an attempt change the verification. One that stores the
+        code that the provider chose changes the call alone: without a code, the call may be old.
+
+        Args:
+            attempts_left, calls_left: those of the verification, after an attempt was spent.
+        """
+        found = self.verification
+        before = found.attempts_left - 1, found.calls_left
+        return bool(self.code_digest) and before == (attempts_left, calls_left)
+
+
+def _read(rows: list[tuple[Any, ...]]) -> Call | None:
+    """Return the call of the row of `_NEWEST`, if there is one."""
+    if not rows:
+        return None
+    row = iter(rows[0])
+    call: Call
+    call, found, phone = (_load(model, row) for model in (Call, Verification, Phone))
+    call.verification, call.phone, found.phone = found, phone, phone
+    found.is_purpose_redeemed = next(row)
+    found.stopped = [name for name in CHANNELS if next(row)]
+    *call.beside, has_later = row
+    if not has_later:
+        found.newest_call = call
+    return call
 
 
 def _newest(

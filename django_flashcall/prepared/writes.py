@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -107,52 +107,6 @@ def _as_one(connection: BaseDatabaseWrapper, writes: tuple[Write, ...]) -> list[
     return [bool(written) for written in keys]
 
 
-def update_and_read(
-    update: Write,
-    returned: Sequence[str],
-    query: Prepared,
-    options: tuple[Hashable, ...],
-    values: dict[str, Parameter],
-) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None] | None:
-    """Execute an update of one row, and then a query. On PostgreSQL, they are a single statement.
-
-    In a single statement, the query reads what was stored before it began. If the update had to
-    wait for another transaction, that is out of date: compare it with the updated row.
-
-    Args:
-        update: the update.
-        returned: fields of the updated row.
-        query: the query.
-        options, values: see `Prepared.rows`.
-
-    Returns:
-        None if nothing was updated; otherwise the rows of the query, and the values of the updated
-        row, or None if the query was executed after the update.
-    """
-    using = router.db_for_write(query.model)
-    connection = connections[using]
-    if connection.vendor != "postgresql" or router.db_for_write(update.model) != using:
-        return (query.rows(*options, **values), None) if update.execute() else None
-    statement = query.statement(using, options, values)
-    text, given = update.as_sql(connection, None)
-    columns = {field.name: field.column for field in update.model._meta.concrete_fields}
-    names = [f'"{columns[name]}"' for name in returned]
-    also = ", ".join(f"{FIRST}.{name}" for name in names)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH {FIRST} AS ({', '.join([text, *names])}) "  # noqa: S608
-            f'SELECT "found".*, {also} FROM {FIRST} LEFT JOIN ({statement.sql}) "found" ON TRUE',
-            [*given, *statement.bind(connection, values)],
-        )
-        rows = cursor.fetchall()
-    if not rows:
-        return None
-    found = [row[: -len(names)] for row in rows]
-    if all(value is None for value in found[0]):  # the query found nothing
-        found = []
-    return statement.convert(connection, found), rows[0][-len(names) :]
-
-
 class PreparedUpdate(Prepared):
     """An ``UPDATE``. `build` returns a queryset and the changes, by field."""
 
@@ -160,9 +114,9 @@ class PreparedUpdate(Prepared):
         """Execute the update and return the number of rows; see `Prepared.rows`."""
         return self.bind(*options, **values).execute()
 
-    def bind(self, *options: Hashable, **values: Parameter) -> Write:
+    def bind(self, *options: Hashable, **values: Parameter) -> Update:
         """Return it with values, for `execute_all`; see `Prepared.rows`."""
-        return _Update(self, options, values)
+        return Update(self, options, values)
 
     def _compilers(
         self, alias: str, options: tuple[Hashable, ...], marks: dict[str, Any]
@@ -173,7 +127,9 @@ class PreparedUpdate(Prepared):
         return [query.get_compiler(alias)]
 
 
-class _Update:
+class Update:
+    """A prepared update with values; a `Write`."""
+
     def __init__(
         self, update: PreparedUpdate, options: tuple[Hashable, ...], values: dict[str, Parameter]
     ) -> None:
@@ -199,6 +155,60 @@ class _Update:
 
     def keep(self, key: Any) -> None:
         pass
+
+
+class Read(NamedTuple):
+    """The result of `update_and_read`."""
+
+    rows: list[tuple[Any, ...]]
+    """The rows of the query."""
+    updated: tuple[Any, ...] | None
+    """Fields of the updated row; None if the query was executed after the update."""
+
+
+def update_and_read(
+    update: Update,
+    fields: Sequence[str],
+    query: Prepared,
+    options: tuple[Hashable, ...],
+    values: dict[str, Parameter],
+) -> Read | None:
+    """Execute an update of one row, and then a query. On PostgreSQL, they are a single statement.
+
+    In a single statement, the query reads what was stored before it began. If the update had to
+    wait for another transaction, that is out of date. Where that transaction has changed some of
+    the fields, they tell.
+
+    Args:
+        update: the update.
+        fields: fields to return of the updated row.
+        query: the query.
+        options, values: see `Prepared.rows`.
+
+    Returns:
+        None if nothing was updated.
+    """
+    using = router.db_for_write(query.model)
+    connection = connections[using]
+    if connection.vendor != "postgresql" or router.db_for_write(update.model) != using:
+        return Read(query.rows(*options, **values), None) if update.execute() else None
+    statement = query.statement(using, options, values)
+    names = {field.name: f'"{field.column}"' for field in update.model._meta.concrete_fields}
+    columns = [names[field] for field in fields]
+    text, given = update.as_sql(connection, None)  # ends with what is returned: the key
+    also = ", ".join(f"{FIRST}.{column}" for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH {FIRST} AS ({', '.join([text, *columns])}) "  # noqa: S608
+            f'SELECT "read".*, {also} FROM {FIRST} '
+            f'LEFT JOIN (SELECT TRUE, "rows".* FROM ({statement.sql}) "rows") "read" ON TRUE',
+            [*given, *statement.bind(connection, values)],
+        )
+        found = cursor.fetchall()
+    if not found:
+        return None
+    rows = [row[1 : -len(columns)] for row in found if row[0]]  # else, the query found nothing
+    return Read(statement.convert(connection, rows), found[0][-len(columns) :])
 
 
 class Place(enum.Enum):

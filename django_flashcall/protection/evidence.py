@@ -152,7 +152,7 @@ class _Scales:
         self.unverified = self.extra = self.honest = 0.0
         self.heaviest_of_number: dict[int, float] = {}
         self.heaviest_of_network: dict[str, float] = {}
-        # No counters: they are slow where there is nothing yet.
+        # A `Counter` is slow for a key that is missing.
         self.excess: dict[int, int] = {}
         self.from_network: dict[tuple[str, float], int] = {}
 
@@ -172,8 +172,9 @@ class _Scales:
             elif (before := completed.get(number_and_day)) is None:
                 completed[number_and_day] = 1, fade, network
             else:
-                heaviest = max(before[1:], (fade, network))
-                completed[number_and_day] = before[0] + 1, *heaviest
+                count, other_fade, other_network = before
+                heaviest = max((other_fade, other_network), (fade, network))
+                completed[number_and_day] = count + 1, *heaviest
         others: dict[tuple[int, float], int] = {}
         for number_and_day, network, weight in uncompleted:
             if number_and_day in completed:

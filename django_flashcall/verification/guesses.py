@@ -16,7 +16,7 @@ from ..database_errors import transact
 from ..exceptions import FlashcallError, TooManyAttempts, VerificationNotFound
 from ..models import Attempt, Call, Refusal, Verification
 from ..prepared.keys import has_plain_key
-from ..prepared.writes import PreparedInsert, PreparedUpdate, Write, execute_all
+from ..prepared.writes import PreparedInsert, PreparedUpdate, Update, execute_all
 from ..protection import limits, refusals, visitors, wrong_codes
 from ..redaction import Secret
 from . import codes
@@ -72,7 +72,7 @@ class Guess:
 
         def write() -> bool:
             self.verification, self.right = None, False  # if it is run again
-            spend = self._spend(visitor, now)
+            spend = self._spend_write(visitor, now)
             windows = wrong_codes.of_address(self.source, now)
             try:
                 call = Call.newest(self.id, placed=True, spend=spend, **windows)
@@ -96,7 +96,7 @@ class Guess:
             refusals.count(error, self.verification.phone.number, self.source, now)
             raise
 
-    def _spend(self, visitor: Visitor | None, now: datetime) -> Write:
+    def _spend_write(self, visitor: Visitor | None, now: datetime) -> Update:
         """Return the statement that spends an attempt."""
         if visitor is None:
             return _SPEND.bind(pk=self.id, now=now)
