@@ -13,10 +13,7 @@ from django_flashcall import services
 from django_flashcall.models import Attempt, Call, CallCount, Phone, Verification
 from django_flashcall.protection import fraud_guard
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL for its plans"),
-]
+pytestmark = pytest.mark.django_db
 
 IP = "2001:db8:1:1::1"
 NETWORK, WIDE_NETWORK = "2001:db8:1:1::/64", "2001:db8:1::/48"
