@@ -53,6 +53,13 @@ def is_waiting(cursor):
     return cursor.fetchone()[0] == 1
 
 
+def insert_call(verification, status, code):
+    call = Call.objects.earliest("pk")
+    call.pk, call.reference, call.status = None, uuid.uuid4(), status
+    call.code_digest = codes.digest(code, verification.pk)
+    call.save(force_insert=True)
+
+
 @pytest.mark.parametrize("typed", ["old", "new"])
 def test_a_code_that_waits_for_another_call_is_compared_with_that_one(outbox, typed):
     verification = services.start(NUMBER)
@@ -60,10 +67,7 @@ def test_a_code_that_waits_for_another_call_is_compared_with_that_one(outbox, ty
 
     def call_again():  # as a resend does
         Verification.objects.update(calls_left=F("calls_left") - 1)
-        call = Call.objects.get()
-        call.pk, call.reference = None, uuid.uuid4()
-        call.code_digest = codes.digest(typed_codes["new"], verification.pk)
-        call.save(force_insert=True)
+        insert_call(verification, "sent", typed_codes["new"])
 
     error = check_while(call_again, verification, typed_codes[typed])
     assert error is (WrongCode if typed == "old" else None)
@@ -83,17 +87,20 @@ def test_a_code_that_waits_for_the_one_that_the_provider_chose(outbox):
     assert Verification.objects.get().attempts_left == 2
 
 
-def test_a_code_that_waits_for_fail_over_counts_as_wrong(outbox):
-    verification = services.start(NUMBER)
-    Call.objects.update(status="rejected")
+@pytest.mark.parametrize("is_resend", [False, True])
+def test_a_code_that_waits_for_fail_over_is_compared_with_that_call(outbox, is_resend):
+    verification, code = services.start(NUMBER), outbox[-1].code
+    others = [f"{(int(code) + step) % 10**4:04d}" for step in (2, 3)]
+    if is_resend:
+        insert_call(verification, "rejected", others[0])
+    else:
+        Call.objects.update(status="rejected")
 
     def call_through_another_backend():
         assert calls.hold(verification)
-        call = Call.objects.get()
-        call.pk, call.reference, call.status = None, uuid.uuid4(), "queued"
-        call.save(force_insert=True)
+        insert_call(verification, "queued", others[1])
 
-    error = check_while(call_through_another_backend, verification, wrong(outbox[-1].code))
+    error = check_while(call_through_another_backend, verification, code)
     assert error is WrongCode
     assert Phone.objects.get().failures == Attempt.objects.count() == 1
 

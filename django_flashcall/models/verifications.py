@@ -415,17 +415,19 @@ class Call(models.Model):
         return _read(_NEWEST.rows(*shape, **bound))
 
     def _is_current(self, attempts_left: int, calls_left: int) -> bool:
-        """Return True if no other transaction changed anything after this was read.
+        """Return True if no other transaction changed its verification or calls after it was read.
 
-        Those that place a call or spend an attempt change the verification. One that stores the
-        code that the provider chose changes the call alone: without a code, the call may be old.
+        A resend and another attempt change the verification. A code that the provider chose, and a
+        call through another backend instead of a rejected one, do not: if there is no code yet, or
+        the latest call was rejected, this may be out of date.
 
         Args:
             attempts_left, calls_left: those of the verification, after an attempt was spent.
         """
         found = self.verification
+        is_latest = hasattr(found, "_newest_call")
         before = found.attempts_left - 1, found.calls_left
-        return bool(self.code_digest) and before == (attempts_left, calls_left)
+        return is_latest and bool(self.code_digest) and before == (attempts_left, calls_left)
 
 
 def _read(rows: list[tuple[Any, ...]]) -> Call | None:

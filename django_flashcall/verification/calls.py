@@ -183,7 +183,7 @@ def hold(verification: Verification) -> bool:
     """Lock a verification until the transaction ends; return False if it is finished.
 
     The functions that finish it lock it first, too: so no digest is stored after they erased those
-    of all its calls. A check that waits for this does not notice it: see `Call.newest`.
+    of all its calls. A check that waits for this does not see it: see `Call._is_current`.
     """
     pending = Verification.objects.filter(
         pk=verification.pk, state=Verification.State.PENDING, attempts_left__gt=0
