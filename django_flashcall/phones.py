@@ -38,12 +38,18 @@ def parse(typed: str) -> str:
     text = typed.strip()
     if text[:4].lower() == "tel:":
         text = text[4:]
+    if len(text) > MAX_TYPED_LENGTH:
+        raise InvalidPhone
+    return _to_e164(text, conf.DEFAULT_REGION)
+
+
+@lru_cache(maxsize=256)  # a request parses its number in its form and in its service
+def _to_e164(text: str, region: str) -> str:
     # phonenumbers finds numbers *within* a text and converts letters to digits. Here the whole
     # text must be the number.
-    if len(text) > MAX_TYPED_LENGTH or not all(map(_is_phone_character, text)):
+    if not all(map(_is_phone_character, text)):
         raise InvalidPhone
     text = "".join(map(_to_ascii, text))
-    region = conf.DEFAULT_REGION
     number = _parse(text, region)
     if number is None and text.startswith(str(phonenumbers.country_code_for_region(region))):
         # phonenumbers misses a country code without a plus if the number is unassigned.
@@ -128,8 +134,8 @@ def prefix(phone: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _number(phone: str) -> PhoneNumber:
-    return phonenumbers.parse(phone, None)
+def _number(text: str, region: str | None = None) -> PhoneNumber:
+    return phonenumbers.parse(text, region)
 
 
 def _begins_a_country_code(digits: str) -> bool:
@@ -139,7 +145,8 @@ def _begins_a_country_code(digits: str) -> bool:
 
 def _parse(text: str, region: str) -> PhoneNumber | None:
     try:
-        number = phonenumbers.parse(text, region)
+        # With a plus, it is the same in every region.
+        number = _number(text) if text.startswith("+") else _number(text, region)
     except phonenumbers.NumberParseException:
         return None
     possible = phonenumbers.is_possible_number_with_reason(number)
