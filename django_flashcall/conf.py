@@ -21,6 +21,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from .redaction import Secret
+
 __all__ = ["FLASH_CALL", "VOICE_CODE", "conf"]
 
 T = TypeVar("T")
@@ -117,7 +119,8 @@ def _optional(parse: Callable[[Any], T]) -> Callable[[Any], T | None]:
 
 def _sequence(value: Any) -> Sequence[Any]:
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise ValueError(f"it must be a list, not {value!r}")
+        # The message must not contain the value: it can be a secret.
+        raise ValueError(f"it must be a list, not a {type(value).__name__}")
     return tuple(value)
 
 
@@ -241,7 +244,7 @@ def _test_numbers(value: Any) -> dict[str, str]:
             raise ValueError(f"{number!r} is too short or too long for a number")
         if not isinstance(code, str) or not re.fullmatch(r"[0-9]{4}|[0-9]{6}", code):
             raise ValueError(f"the code of {number!r} must be a string of 4 or 6 digits")
-    return dict(found)
+    return {number: Secret(code) for number, code in found.items()}
 
 
 def _is_possible(number: str) -> bool:

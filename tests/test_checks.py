@@ -1,14 +1,21 @@
 import ast
+import importlib
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import ConnectionHandler
+from django.test import override_settings
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import APIView
 
 from django_flashcall import checks
+from django_flashcall.rest_framework import urls
 
 LOCMEM = {"BACKEND": "django_flashcall.backends.locmem.LocmemBackend"}
 HTTP = "django_flashcall.backends.flashingcall.FlashingCallBackend"
+SECRET = "x7" * 16
 OPTIONS = {"url": "https://provider.example/send", "login": "site", "password": "s3cr3t-pw"}
 
 
@@ -208,6 +215,24 @@ def test_tokens_of_a_login_that_nothing_makes(settings, monkeypatch, name, id, m
     (message,) = found(settings, **login)
     assert message.id == f"django_flashcall.{id}"
     assert missing in message.msg
+
+
+@pytest.mark.parametrize("given", [SECRET, {SECRET: True}, SECRET.encode()])
+def test_a_secret_in_the_wrong_type_is_not_shown(settings, given):
+    (message,) = found(settings, DELIVERY_REPORT_SECRETS=given)
+    assert message.id == "django_flashcall.E015"
+    assert "must be a list" in message.msg
+    assert SECRET not in f"{message.msg} {message.hint}"
+
+
+def test_the_api_tells_at_once_that_rest_framework_is_not_installed(settings, monkeypatch):
+    without = [app for app in settings.INSTALLED_APPS if app != "rest_framework"]
+    with override_settings(INSTALLED_APPS=without):
+        with pytest.raises(ImproperlyConfigured, match="Add 'rest_framework' to INSTALLED_APPS"):
+            importlib.reload(urls)
+        # A site that answers in JSON only needs no templates.
+        monkeypatch.setattr(APIView, "renderer_classes", [JSONRenderer])
+        importlib.reload(urls)
 
 
 def test_a_number_that_its_account_needs_cannot_be_moved(settings):

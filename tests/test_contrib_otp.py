@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 from django.utils.translation import override
-from django_otp import match_token, user_has_device
+from django_otp import match_token, user_has_device, verify_token
 from django_otp.models import Device, GenerateNotAllowed, VerifyNotAllowed
 from django_otp.plugins.otp_static.models import StaticDevice
 
@@ -202,10 +202,13 @@ class TestErrors:
         assert not outbox
         assert "We're calling" in challenge(client, device, "/non-atomic-admin/login/")
         assert len(outbox) == 1
-        # Codes are checked inside the transaction, and wrong ones stay counted.
-        log_in(client, device, otp_token=wrong(outbox))
+        caplog.clear()
+        assert "Invalid token" in log_in(client, device, otp_token=outbox[0].code)
+        assert "non_atomic" in caplog.text
+        path = "/non-atomic-admin/login/"
+        log_in(client, device, path, otp_token=wrong(outbox))
         assert Verification.objects.get().attempts_left == 2
-        assert log_in(client, device, otp_token=outbox[0].code) == ""
+        assert log_in(client, device, path, otp_token=outbox[0].code) == ""
 
 
 class TestLimits:
@@ -216,6 +219,18 @@ class TestLimits:
         told = "You have no attempts left. Request another call."
         assert log_in(client, device, otp_token=outbox[0].code) == told
         assert Attempt.objects.count() == 3
+
+    def test_no_rollback_gives_an_attempt_back(self, ann, device, outbox):
+        """A view of Django REST framework that raises an error rolls ATOMIC_REQUESTS back."""
+        device.generate_challenge()
+        for token in (wrong(outbox), outbox[0].code):
+            with transaction.atomic():
+                assert verify_token(ann, device.persistent_id, token) is None
+                transaction.set_rollback(True)
+        assert Verification.objects.get().status == "pending"
+        assert verify_token(ann, device.persistent_id, wrong(outbox)) is None
+        assert Verification.objects.get().attempts_left == 2
+        assert verify_token(ann, device.persistent_id, outbox[0].code) == device
 
     def test_there_is_no_second_throttle(self, client, device, outbox):
         """django-otp's own would refuse the right code for a second after a wrong one."""

@@ -94,6 +94,20 @@ def test_tracebacks_and_error_pages(provider, six_digits, rf, ending):
         assert not shows(secret, page)
 
 
+def test_the_code_of_a_test_number(configure):
+    code = "718293"
+    configure(TEST_NUMBERS={"+79161234567": code})
+
+    def broken(execute, *args):
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught, connection.execute_wrapper(broken):
+        services.start("+79161234567")
+    told = caught.type, caught.value, caught.tb.tb_next  # the first frame is this test
+    trace = traceback.TracebackException(*told, capture_locals=True).format()
+    assert not shows(code, "".join(trace))
+
+
 def test_a_wrong_guess_does_not_show_the_code_or_the_guess(provider, six_digits, rf, settings):
     verification = services.start("+79161234567")
     code = provider.last_call("+79161234567").code

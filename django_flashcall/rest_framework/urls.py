@@ -1,10 +1,22 @@
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import path
+from rest_framework.renderers import BrowsableAPIRenderer
+from rest_framework.views import APIView
 
 from . import views
 
 __all__ = ["app_name", "urlpatterns"]
 
 app_name = "django_flashcall_api"
+
+if not apps.is_installed("rest_framework") and any(
+    issubclass(renderer, BrowsableAPIRenderer) for renderer in APIView.renderer_classes
+):
+    # Otherwise, a browser would learn it after the call was placed.
+    raise ImproperlyConfigured(
+        "Add 'rest_framework' to INSTALLED_APPS: its browsable API has no templates without it."
+    )
 
 urlpatterns = [
     path("verifications/", views.StartView.as_view(), name="start"),

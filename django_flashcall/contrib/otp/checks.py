@@ -60,8 +60,8 @@ def _atomic_requests() -> Iterator[CheckMessage]:
         if connections[alias].settings_dict["ATOMIC_REQUESTS"]:
             yield Warning(
                 f"FLASHCALL: ATOMIC_REQUESTS is set for the database {alias!r}, and the devices "
-                "of django_flashcall.contrib.otp cannot call inside a transaction.",
-                hint="Decorate each view that logs in with them with "
+                "of django_flashcall.contrib.otp cannot call or check a code inside a transaction.",
+                hint="Decorate each view that calls or checks a code with them with "
                 "django_flashcall.decorators.non_atomic, then silence this warning.",
                 id="django_flashcall.W102",
             )

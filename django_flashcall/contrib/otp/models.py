@@ -102,11 +102,7 @@ class CallDevice(Device):
             case [database]:
                 transaction.on_commit(self._call_after_commit, using=database)
             case _:
-                logger.error(
-                    "%s cannot call inside a transaction. If ATOMIC_REQUESTS is set, decorate the "
-                    "login view with django_flashcall.decorators.non_atomic.",
-                    type(self).__name__,
-                )
+                self._log_transaction("call")
                 raise ProviderUnavailable
         return message
 
@@ -136,12 +132,19 @@ class CallDevice(Device):
         return True, None
 
     def verify_token(self, token: str) -> bool:
-        """Check a code and spend an attempt; True once, if it is that of the newest call."""
+        """Check a code and spend an attempt; True once, if it is that of the newest call.
+
+        django-otp calls this in a transaction of its own, which it commits after a wrong token.
+        Inside another one, no code is right: a rollback, such as that of an error in Django REST
+        framework with ``ATOMIC_REQUESTS``, would give the attempt back.
+        """
         verification = self._newest()
         if verification is None:
             return False
+        if len(_open_transactions()) > 1:
+            self._log_transaction("check a code")
+            return False
         try:
-            # django-otp's forms commit after a wrong token, as they do for its own counts.
             services.check(verification, str(token), durable=False)
         except FlashcallError:
             return False
@@ -156,6 +159,14 @@ class CallDevice(Device):
         except VerificationNotFound:
             return None
         return found if found.phone.number == self.number else None
+
+    def _log_transaction(self, what: str) -> None:
+        logger.error(
+            "%s cannot %s inside a transaction. If ATOMIC_REQUESTS is set, decorate the view with "
+            "django_flashcall.decorators.non_atomic.",
+            type(self).__name__,
+            what,
+        )
 
     def _call(self) -> None:
         verification = services.start(self.number, purpose=PURPOSE, user=self.user)
