@@ -1,14 +1,14 @@
 """Functions to start, resend, check, cancel and redeem verifications, for your code and our views.
 
 Three rules apply. Commit the call row and the counters before contacting the provider, and keep
-no transaction open while waiting for it: `start`, `resend`, `check` and `place_call` therefore
-refuse to run inside a transaction. Spend attempts and calls with a conditional ``UPDATE``, and
-trust nothing that was read before, so that concurrent requests cannot spend the same one. Raise an
-error after the transaction that counted it, not inside it.
+no transaction open while waiting for it: `start`, `resend`, `check`, `find_and_check`, `place_call`
+and `pretend_call` therefore refuse to run inside a transaction. Spend attempts and calls with a
+conditional ``UPDATE``, and trust nothing that was read before, so that concurrent requests cannot
+spend the same one. Raise an error after the transaction that counted it, not inside it.
 
-A transaction is run again after a deadlock or a serialization failure, so its function changes
-nothing but the database, and objects that it makes or reloads. Other errors of the database are
-raised as they are; the API and the pages answer 503.
+Except in `sign_up`, a transaction is run again after a deadlock or a serialization failure, so its
+function changes nothing but the database, and objects that it makes or reloads. Other errors of the
+database are raised as they are; the API and the pages answer 503.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .exceptions import (
     InvalidCode,
     InvalidValue,
     ProviderUnavailable,
+    TemporaryFailure,
     TooManyAttempts,
     TooManyCalls,
     VerificationNotFound,
@@ -256,6 +257,8 @@ def check(
         WrongCode: the code is wrong; an attempt is spent.
         TooManyAttempts: no attempts are left, or the number is locked after too many wrong codes.
         AlreadyVerified, VerificationCancelled, VerificationExpired: it has ended.
+        InvalidDestination, DuplicateCall, ProviderUnavailable: no call of it was placed; start
+            again.
         RuntimeError: called inside a transaction, whose rollback would undo the count, without
             ``durable=False``.
     """
@@ -447,7 +450,11 @@ def pretend_call(
 
 
 def cancel(verification: Verification) -> None:
-    """Cancel a pending verification; a finished one does not change. No limit is refunded."""
+    """Cancel a pending verification; a finished one does not change. No limit is refunded.
+
+    Args:
+        verification: the result of `find` or `start`. It is reloaded, unless it was deleted.
+    """
 
     def finish() -> None:
         pending = guesses.pending(verification.pk, timezone.now())
@@ -661,12 +668,18 @@ def _place(stored: Stored, plan: dispatch.Plan) -> Secret:
     call, code, reservation = stored
     call.verification.newest_call = call
     refusals.watch_budget(reservation.spent, reservation.at)
-    if not dispatch.needs_worker(call, plan):
-        return dispatch.place(call, code, reservation, plan)
-    from . import tasks  # needs Django's task framework
+    if dispatch.needs_worker(call, plan):
+        from . import tasks  # needs Django's task framework
 
-    tasks.enqueue(call, reservation)
-    return code
+        tasks.enqueue(call, reservation)
+        return code
+    if not call.is_test:
+        renewed = limits.renew(call, reservation)
+        if renewed is None:
+            late = TemporaryFailure("The database made the request wait for too long.")
+            raise calls.fail(call, late, reservation) or ProviderUnavailable()
+        reservation = renewed
+    return dispatch.place(call, code, reservation, plan)
 
 
 def _token(verification: Verification, guess: guesses.Guess, *, durable: bool = True) -> Secret:

@@ -60,7 +60,9 @@ backend_resumed = Signal()
 """A call went through a paused backend, or somebody resumed it. ``breaker`` is the row."""
 
 budget_spent = Signal()
-"""50, 80 or 100 % of ``CALLS_TOTAL`` are used. Each level is sent once a day.
+"""50, 80 or 100 % of the calls that strangers can use are spent. Each level is sent once a day.
+
+Those are ``CALLS_TOTAL`` less the twentieth that is kept for owners and known devices.
 
 ``sender`` is `Refusal`; ``share`` in percent, ``spent`` and ``limit`` in calls."""
 

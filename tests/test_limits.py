@@ -1,9 +1,11 @@
 """The wide limits, wrong codes per address, the challenge, and what is counted of refusals."""
 
+import contextlib
 from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone, translation
 
@@ -170,6 +172,7 @@ class TestAddress:
         for n in range(5):
             verification = services.start(number(n), ip=IP)
             services.check(verification, outbox[-1].code, ip=IP)
+        assert len(outbox) == 5
 
     def test_rejected_ones_count(self, provider, only):
         only(CALLS_PER_IP="2/hour")
@@ -193,11 +196,13 @@ class TestAddress:
         only()
         for n in range(25):
             services.start(number(n), ip=IP)
+        assert len(outbox) == 25
 
     def test_an_unknown_address_is_not_one_address(self, outbox, only):
         only(CALLS_PER_IP="1/hour")
         services.start(number(0))
         services.start(number(1))
+        assert len(outbox) == 2
 
 
 class TestPrefix:
@@ -215,6 +220,7 @@ class TestPrefix:
         only(CALLS_PER_PREFIX="1/hour")
         for n in range(3):
             services.check(services.start(same_range(n)), outbox[-1].code)
+        assert len(outbox) == 3
 
     def test_rejected_ones_are_given_back(self, provider, only):
         only(CALLS_PER_PREFIX="1/hour")
@@ -295,6 +301,21 @@ class TestTotal:
         for n in range(5):
             services.start(number(n))
         assert told[3:] == [(50, 5, 10)]
+        signals.budget_spent.disconnect(receive)
+
+    def test_its_shares_are_those_of_strangers(self, outbox, only):
+        only(CALLS_TOTAL="20/day")  # one of them is kept for owners
+        told = []
+
+        def receive(share, spent, limit, **kwargs):
+            told.append((share, spent, limit))
+
+        signals.budget_spent.connect(receive)
+        for n in range(19):
+            services.start(number(n))
+        assert told == [(50, 10, 19), (80, 16, 19), (100, 19, 19)]
+        refused(phone=number(19))
+        signals.budget_spent.disconnect(receive)
 
     def test_another_process_does_not_tell_again(self, outbox, only, clock, monkeypatch):
         only(CALLS_TOTAL="2/day")
@@ -465,7 +486,70 @@ class TestChallenge:
 )
 def test_people_are_told_when_to_come_back(seconds, english, russian):
     error = TooManyCalls(retry_after=seconds)
-    assert str(error).startswith(f"Too many calls. Try again in {english}. If you verified")
+    assert str(error).startswith(f"Too many calls. Try again in {english}. If you have")
     assert str(TooManyAttempts(retry_after=seconds)).endswith(f"Try again in {english}.")
     with translation.override("ru"):
         assert str(error).startswith(f"Слишком много звонков. Попробуйте через {russian}. Если")
+
+
+class TestWaitingForTheDatabase:
+    """Requests that had to wait do not shorten the cooldown: a phone would ring twice."""
+
+    @pytest.fixture
+    def waits(self, clock):
+        """Lets the first statement that writes take so many seconds."""
+
+        @contextlib.contextmanager
+        def waits(seconds):
+            left = [seconds]
+
+            def run(execute, sql, *args):
+                result = execute(sql, *args)
+                if left and sql.startswith(("INSERT", "UPDATE", "WITH")):
+                    clock.shift(timedelta(seconds=left.pop()))
+                return result
+
+            with connection.execute_wrapper(run):
+                yield
+
+        return waits
+
+    @pytest.mark.parametrize("resent", [False, True])
+    def test_the_cooldown_begins_when_it_calls(self, outbox, configure, clock, waits, resent):
+        configure(COOLDOWN=60)
+        if resent:
+            verification = services.start(NUMBER)
+            clock.shift(timedelta(seconds=60))
+        with waits(20):
+            if resent:
+                services.resend(verification)
+            else:
+                services.start(NUMBER)
+        clock.shift(timedelta(seconds=59))
+        with pytest.raises(Cooldown) as caught:
+            services.start(NUMBER)
+        assert caught.value.retry_after == 1
+        clock.shift(timedelta(seconds=1))
+        services.start(NUMBER)
+
+    def test_a_rejected_call_gives_that_cooldown_back(self, configure, clock, waits, provider):
+        with waits(20), pytest.raises(InvalidDestination):
+            services.start("+79161239908")
+        assert Phone.objects.get().last_called_at is None
+
+    def test_after_half_of_the_cooldown_nobody_is_called(self, outbox, configure, clock, waits):
+        """Another request that waited, and that came after the cooldown, calls the number."""
+        configure(COOLDOWN=60)
+        with waits(30), pytest.raises(ProviderUnavailable):
+            services.start(NUMBER)
+        assert not outbox
+        call = Call.objects.get()
+        assert (call.status, call.verification.status) == ("rejected", "failed")
+        services.start(NUMBER)
+        assert len(outbox) == 1
+
+    @pytest.mark.parametrize("keys", [{"COOLDOWN": 0}, {"TEST_NUMBERS": {NUMBER: "1234"}}])
+    def test_what_needs_no_cooldown_waits_as_long_as_it_must(self, outbox, configure, waits, keys):
+        configure(**keys)
+        with waits(100):
+            assert services.start(NUMBER).newest_call.status == "sent"

@@ -1,5 +1,6 @@
 """Delivery reports as the service records them: once, forwards only, in any order."""
 
+import contextlib
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,16 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from django_flashcall import services, signals
-from django_flashcall.backends import Report
+from django_flashcall.backends import BaseBackend, Receipt, Report
 from django_flashcall.delivery import reports
 from django_flashcall.delivery.reports import FORWARDS
-from django_flashcall.exceptions import ProviderUnavailable
+from django_flashcall.exceptions import (
+    FlashcallError,
+    NumberRejected,
+    ProviderUnavailable,
+    TemporaryFailure,
+    UnknownOutcome,
+)
 from django_flashcall.models import Call, DeliveryReport, Verification
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +60,47 @@ def test_any_order_ends_in_the_same_state(call, order):
     assert (call.status, call.error_code, call.provider_code) == ("delivered", "", None)
     assert (call.mcc_mnc, call.price) == ("25002", Decimal("0.3"))
     assert call.reports.count() == 3
+
+
+class ReportsFirst(BaseBackend):
+    """A provider whose report comes before its response."""
+
+    outcome: Exception | None = None
+
+    def place_call(self, request):
+        services.record_report(
+            Report(
+                backend="default",
+                outcome="undelivered",
+                reference=request.reference,
+                error_code="busy",
+                provider_code=16,
+            )
+        )
+        if self.outcome is not None:
+            raise self.outcome
+        return Receipt("1")
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        None,
+        UnknownOutcome("No response."),
+        TemporaryFailure("A proxy's page.", may_have_been_placed=True),
+        NumberRejected("Wrong number.", code=8),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_response_after_the_report_changes_nothing_that_it_said(configure, monkeypatch, outcome):
+    configure(BACKENDS={"default": {"BACKEND": f"{__name__}.ReportsFirst"}})
+    monkeypatch.setattr(ReportsFirst, "outcome", outcome)
+    with contextlib.suppress(FlashcallError):
+        services.start(NUMBER)
+    call = Call.objects.get()
+    assert (call.status, call.error_code, call.provider_code) == ("undelivered", "busy", 16)
+    assert call.answered_at is not None
+    assert call.provider_message == (str(outcome) if outcome else "")
 
 
 def test_why_a_call_did_not_arrive(call):

@@ -1,5 +1,6 @@
 """What is deleted when, and that a forgotten number is nowhere."""
 
+import threading
 from datetime import timedelta
 from io import StringIO
 
@@ -8,6 +9,8 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core import serializers
 from django.core.management import CommandError, call_command
+from django.db import connections
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from django_flashcall import services
@@ -185,6 +188,34 @@ def test_a_number_that_is_waiting_or_called_stays(outbox, field):
     Phone.objects.update(**{field: timezone.now()})
     prune()
     assert Phone.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_number_that_is_started_while_it_is_deleted(outbox):
+    services.start(NUMBER)
+    age(100)
+    Verification.objects.all().delete()
+    threads = []
+
+    def start(**kwargs):
+        def run():
+            services.start(NUMBER)
+            connections.close_all()
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        threads[-1].join()
+
+    pre_delete.connect(start, Phone)
+    try:
+        retention.prune(timezone.now() - timedelta(days=90))
+    finally:
+        pre_delete.disconnect(start, Phone)
+        for thread in threads:
+            thread.join()
+    assert len(threads) == 1
+    assert Verification.objects.get().phone == Phone.objects.get()
+    assert len(outbox) == 2
 
 
 @pytest.mark.parametrize("name", ["claim", "reserve"])

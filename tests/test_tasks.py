@@ -299,6 +299,7 @@ class TestOutcomes:
         configure(DISPATCH="task", MAX_CALLS_IN_FLIGHT=1)
         for n in range(3):
             start(api, f"+7916123456{n}")
+        assert QueuedCall.objects.count() == 3
 
     def test_fail_over(self, api, scripted):
         ANSWERS[:] = [TemporaryFailure("Down.")]

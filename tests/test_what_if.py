@@ -106,6 +106,14 @@ class TestLikeTheRealSite:
             services.start(number.format(n), ip="203.0.113.1")
         assert f"Saved: {refused} calls" in what_if(change)
 
+    def test_the_wider_network(self, configure):
+        configure(CALLS_PER_IP=None)
+        for n in range(20):
+            services.start(f"+7916{n:03}4567", ip=f"2001:db8:1:{n}::1")
+        said = what_if("CALLS_PER_IP=2/hour")  # and ten for a /48
+        assert "Saved: 10 calls" in said
+        assert "CALLS_PER_IP: 10" in said
+
     def test_owners_spend_the_budget(self, configure):
         for n in range(30):
             services.start(f"+7916{n:03}4567", ip="203.0.113.1" if n < 20 else "203.0.113.2")

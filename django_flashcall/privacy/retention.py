@@ -7,7 +7,7 @@ from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import router
+from django.db import IntegrityError, router
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -114,7 +114,11 @@ def prune(before: datetime) -> Counter[str]:
     for rows in outdated(before):
         (time,) = rows.query.order_by
         while batch := list(rows.values_list("pk", time)[:BATCH]):
-            number, by_model = rows.filter(pk__in=[pk for pk, _ in batch]).delete()
+            found = rows.filter(pk__in=[pk for pk, _ in batch])
+            try:
+                number, by_model = found.delete()
+            except IntegrityError:  # a number was started after it was found to be unused
+                number, by_model = found.all().delete()
             gone.update(by_model)
             if not number:
                 break

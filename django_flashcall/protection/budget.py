@@ -64,7 +64,12 @@ def limit(*, is_known: bool = False) -> float:
     rate = conf.CALLS_TOTAL
     if rate is None:
         return math.inf
-    return rate.number if is_known else rate.number - rate.number // KEPT
+    return rate.number if is_known else of_strangers(rate)
+
+
+def of_strangers(rate: Rate) -> int:
+    """Return how many calls of a rate strangers can use: the rest is for owners and devices."""
+    return rate.number - rate.number // KEPT
 
 
 def free_at(now: datetime, spent: int, *, is_known: bool = False) -> datetime | None:

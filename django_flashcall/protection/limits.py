@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from django.db import router
 from django.db.models import F, Q, QuerySet, Value
+from django.utils import timezone
 
 from .. import phones
 from ..conf import Rate, conf
@@ -25,7 +26,7 @@ from ..prepared.records import Record, first_part, part
 from ..prepared.writes import PreparedInsert, PreparedUpdate, Write
 from . import budget
 from .visitors import Source
-from .windows import Window, addresses, last_row, shape, values
+from .windows import Window, addresses, last_row, shape, share_of_address, values
 
 SHORT_COOLDOWN = 10
 """Seconds of ``COOLDOWN`` below which other backends may still try for an earlier call."""
@@ -183,6 +184,33 @@ def give_back(call: Call, reservation: Reservation) -> None:
     taken.update(last_called_at=reservation.before)
     call.phone.last_called_at = reservation.before
     budget.count(call.verification_id, reservation.at, calls=-1)
+
+
+def renew(call: Call, reservation: Reservation) -> Reservation | None:
+    """Begin the cooldown anew if the database made the request wait, before the call is placed.
+
+    Otherwise, the cooldown would be shorter by that time, and after a long wait, requests that came
+    one after the other would call the number at the same moment.
+
+    Args:
+        call: the committed row of the call.
+        reservation: the result of `reserve`.
+
+    Returns:
+        the reservation; None if the request waited for half of the cooldown or longer. The call
+        must not be placed then, because other requests that waited cannot know of it.
+    """
+    cooldown, now = timedelta(seconds=conf.COOLDOWN), timezone.now()
+    waited = now - reservation.at
+    if not cooldown or waited < cooldown / 10:
+        return reservation
+    if waited >= cooldown / 2:
+        return None
+    taken = Phone.objects.filter(pk=call.phone_id, last_called_at=reservation.at)
+    if not taken.update(last_called_at=now):
+        return reservation
+    call.phone.last_called_at = now
+    return reservation._replace(at=now)
 
 
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
@@ -346,8 +374,7 @@ def windows_of(source: Source) -> Iterator[Window]:
     rate = conf.CALLS_PER_PHONE
     yield Window(Scope.NUMBER, rate.number, rate.window, ours)
     if source.network:
-        # Half, rounded up, so that one stranger cannot use up the limit of a number.
-        yield Window(Scope.NUMBER, math.ceil(rate.number / 2), rate.window, (*ours, "network"))
+        yield Window(Scope.NUMBER, share_of_address(rate), rate.window, (*ours, "network"))
     yield from _wide_windows(source)
 
 

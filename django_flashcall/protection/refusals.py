@@ -20,7 +20,7 @@ from .visitors import Source
 logger = logging.getLogger("django_flashcall")
 
 BUDGET_SHARES = (100, 80, 50)
-"""Percentages of ``CALLS_TOTAL`` at which `budget_spent` is sent."""
+"""Percentages of what strangers can use of ``CALLS_TOTAL`` at which `budget_spent` is sent."""
 
 
 def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -> None:
@@ -44,17 +44,15 @@ def count(refusal: FlashcallError, number: str, source: Source, now: datetime) -
 
 
 def watch_budget(spent: int | None, now: datetime) -> None:
-    """Send `budget_spent` at 50, 80 and 100 % of ``CALLS_TOTAL``, once a day each."""
-    limit = conf.CALLS_TOTAL
-    if spent is None or limit is None:
+    """Send `budget_spent` at 50, 80 and 100 % of what strangers can use, once a day each."""
+    if spent is None or conf.CALLS_TOTAL is None:
         return
+    limit = int(budget.limit())
     for share in BUDGET_SHARES:
-        if spent * 100 >= budget.limit() * share:
+        if spent * 100 >= limit * share:
             if _is_first(share, now):
                 logger.warning("%d %% of the calls of CALLS_TOTAL are spent.", share)
-                signals.budget_spent.send_robust(
-                    Refusal, share=share, spent=spent, limit=limit.number
-                )
+                signals.budget_spent.send_robust(Refusal, share=share, spent=spent, limit=limit)
             return
 
 

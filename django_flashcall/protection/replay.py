@@ -6,7 +6,6 @@ had decided anything. Requests that were refused at the time have no row, so the
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from ..prepared.records import seconds_of
 from . import budget, evidence, fraud_guard
 from .evidence import Observed
 from .fraud_guard import Kind, Narrowing, Scope, Seen
+from .visitors import Source
+from .windows import addresses, share_of_address
 
 SETTINGS = (
     "FRAUD_GUARD",
@@ -45,6 +46,7 @@ class Placed(NamedTuple):
         progress: a `Call.Progress`: how far its verification came.
         is_known: the caller is the owner, or has verified the number before.
         verification: the id of its verification.
+        wide_network: the wider network of an IPv6 visitor; empty for others.
     """
 
     number: int
@@ -54,6 +56,7 @@ class Placed(NamedTuple):
     progress: int
     is_known: bool
     verification: UUID
+    wide_network: str
 
     @property
     def completed(self) -> bool:
@@ -102,8 +105,17 @@ def placed(since: datetime) -> Iterator[Placed]:
     """Yield the calls since a moment, oldest first."""
     calls = Call.objects.filter(created_at__gte=since, is_test=False)
     calls = calls.exclude(status=Call.Status.REJECTED).order_by("created_at", "pk")
-    names = ("phone", "prefix", "network", "created_at", "progress", "is_known", "verification")
-    yield from map(Placed._make, calls.values_list(*names).iterator())
+    columns = (
+        "phone",
+        "prefix",
+        "network",
+        "created_at",
+        "progress",
+        "is_known",
+        "verification",
+        "wide_network",
+    )
+    yield from map(Placed._make, calls.values_list(*columns).iterator())
 
 
 def replay(calls: Iterable[Placed], settings: Mapping[str, Any]) -> Outcome:
@@ -173,14 +185,15 @@ class _Site:
         if rate := rates["CALLS_PER_PHONE"]:
             yield "CALLS_PER_PHONE", call.number, rate.number
             if call.network:
-                share = math.ceil(rate.number / 2)
+                share = share_of_address(rate)
                 yield "CALLS_PER_PHONE", (call.number, call.network), share
-        if (rate := rates["CALLS_PER_IP"]) and call.network:
-            yield "CALLS_PER_IP", call.network, rate.number
+        if rate := rates["CALLS_PER_IP"]:
+            for factor, column in addresses(Source(call.network, call.wide_network)):
+                yield "CALLS_PER_IP", getattr(call, column), rate.number * factor
         if rate := rates["CALLS_PER_PREFIX"]:
             yield "CALLS_PER_PREFIX", call.prefix, rate.number
         if rate := rates["CALLS_TOTAL"]:
-            yield "CALLS_TOTAL", "", rate.number - rate.number // budget.KEPT
+            yield "CALLS_TOTAL", "", budget.of_strangers(rate)
 
     def _count(self, name: str, value: Any, rate: Rate, now: datetime) -> int:
         times = self.windows[name, value]

@@ -6,12 +6,14 @@ exists.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
+from ..conf import Rate
 from ..models import Attempt, Call, Refusal
 from ..prepared.records import Unknown
 from .visitors import Source
@@ -40,6 +42,14 @@ class Window(NamedTuple):
 def shape(window: Window) -> tuple[int, tuple[str, ...]]:
     """Return what the text of a query depends on: the limit and the columns of a window."""
     return window.limit, window.by
+
+
+def share_of_address(rate: Rate) -> int:
+    """Return how many calls to a number one address can request.
+
+    Half, rounded up, so that one stranger cannot use up the limit of a number.
+    """
+    return math.ceil(rate.number / 2)
 
 
 def addresses(source: Source) -> Iterator[tuple[int, str]]:

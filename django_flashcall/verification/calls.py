@@ -48,6 +48,9 @@ logger = logging.getLogger("django_flashcall")
 IDENTIFIER_LENGTH = 64
 """Characters of a provider's identifier that are stored."""
 
+REPORTED = ("error_code", "provider_code")
+"""What both a response and a delivery report say about the outcome."""
+
 TROUBLE_LOGGED_EVERY = 600
 """Minimum seconds between two log messages about the same problem with a backend."""
 
@@ -280,8 +283,10 @@ def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> 
     # Usually no report came first, and one statement is enough.
     if _ANSWER.execute(status, pk=call.pk, **values):
         return True
-    Call.objects.filter(pk=call.pk).update(**values)
-    call.refresh_from_db(fields=["status"], using=router.db_for_write(Call))
+    # What a report says about the outcome is later, and known better.
+    later = {name: value for name, value in values.items() if name not in REPORTED}
+    Call.objects.filter(pk=call.pk).update(**later)
+    call.refresh_from_db(fields=["status", *REPORTED], using=router.db_for_write(Call))
     return False
 
 
@@ -365,7 +370,13 @@ _troubles_lock = threading.Lock()
 def _log(call: Call, error: ProviderError) -> None:
     """Log a failed call. Log what needs attention as an error, but not too often."""
     if not isinstance(error, Misconfigured):
-        logger.warning("%s: %s", type(error).__name__, error.description, extra=_context(call))
+        logger.warning(
+            "Backend %r: %s: %s",
+            call.backend,
+            type(error).__name__,
+            error.description,
+            extra=_context(call),
+        )
         return
     cause = call.backend, error.code, error.http_status
     with _troubles_lock:

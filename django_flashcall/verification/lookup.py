@@ -81,7 +81,7 @@ def find(
 
 
 def phone_of(user: Person) -> Phone | None:
-    """Return the verified number of a user, or None."""
+    """Return the verified number of a user; None and anonymous users have none."""
     account = account_of(user)
     if account is None or account.pk is None:  # not saved, or deleted
         return None

@@ -147,8 +147,8 @@ def save_number(account: Account, number: str) -> None:
 def remove_phone(user: Person) -> None:
     """Release the user's number. It can then be verified for another account.
 
-    Uses the caller's transaction. ``USER_PHONE_FIELD`` is emptied. Owners are told by the signal
-    `phone_changed`.
+    Uses the caller's transaction. ``USER_PHONE_FIELD`` is emptied. The signal `phone_changed` is
+    sent, so that your site can tell the owner.
 
     Args:
         user: the saved account.

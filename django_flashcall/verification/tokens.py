@@ -158,6 +158,7 @@ def confirm_call(
         VerificationNotFound: it was not called for this purpose in the last 24 hours, or the call
             was confirmed before.
         PhoneTaken: the number belongs to another account; nothing is stored.
+        InvalidToken: the account or the number was deleted in the meantime.
     """
     database = router.db_for_write(Phone)
     now = timezone.now()
