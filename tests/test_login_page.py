@@ -104,7 +104,10 @@ def test_an_inactive_account(visitor, outbox, ann):
 
 def test_an_unknown_number_becomes_an_account(visitor, outbox, configure):
     configure(LOGIN={"UNKNOWN_NUMBER": "sign_up"})
-    assert "No account yet?" not in words(visitor.get(LOGIN))
+    page = words(visitor.get(LOGIN))
+    assert "No account yet?" not in page
+    assert "Log in or sign up by phone" in page
+    assert "your account" not in page
     assert visitor.post(call(visitor), {"code": outbox[0].code}).url == PROFILE
     assert user_of(visitor) == str(get_user_model().objects.get().pk)
     assert Phone.objects.get().owner == get_user_model().objects.get()
@@ -260,6 +263,23 @@ def test_changing_to_the_number_of_somebody_else(visitor, outbox, ann):
     assert "This number has an account already" in words(visitor.get(response.url))
     assert Phone.objects.get().owner == ann
     assert "change" not in visitor.session["django_flashcall_tokens"]
+    assert visitor.get("/phone/done/").url == START  # the number is not theirs
+
+
+def test_a_number_that_was_removed_is_no_longer_shown_as_verified(visitor, outbox, ann):
+    visitor.force_login(ann)
+    check = visitor.post(CHANGE, {"phone": OTHER}).url
+    visitor.post(check, {"code": outbox[-1].code})
+    assert "+7******4568" in words(visitor.get("/phone/done/"))
+    visitor.post(REMOVE)
+    assert visitor.get("/phone/done/").url == START
+
+
+def test_a_number_verified_for_the_site_is_shown_to_a_user_without_one(visitor, outbox):
+    visitor.force_login(get_user_model().objects.create_user("bob"))
+    check = visitor.post(START, {"phone": OTHER}).url
+    visitor.post(check, {"code": outbox[-1].code})
+    assert "+7******4568" in words(visitor.get("/phone/done/"))
 
 
 def test_removing_the_number(visitor, ann):

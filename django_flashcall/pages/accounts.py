@@ -53,8 +53,9 @@ class LoginView(StartView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # Where a login creates accounts, nobody has to choose between the two.
-        may_sign_up = DEFAULT_PURPOSE in conf.PURPOSES and not conf.LOGIN.sign_up
-        return super().get_context_data(may_sign_up=may_sign_up, **kwargs)
+        signs_up = conf.LOGIN.sign_up
+        may_sign_up = DEFAULT_PURPOSE in conf.PURPOSES and not signs_up
+        return super().get_context_data(signs_up=signs_up, may_sign_up=may_sign_up, **kwargs)
 
 
 class UserPage(Page):

@@ -328,6 +328,11 @@ class DoneView(Page, TemplateView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         user = getattr(request, "user", None)
         verified = sessions.last_verified(request)
+        if verified is not None and user is not None and user.is_authenticated:
+            owner = verified.phone.owner_id
+            is_free = owner is None and verified.state == Verification.State.VERIFIED
+            # Their number may have been removed since, or belong to another account.
+            verified = verified if is_free or owner == user.pk else None
         phone = services.phone_of(user) if verified is None else verified.phone
         if phone is None:
             return redirect(self.url("start"))

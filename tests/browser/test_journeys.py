@@ -48,6 +48,63 @@ def test_nothing_is_wider_than_the_window(visit, site, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
+def test_text_of_twice_the_size_fits_on_a_phone(visit, site, locale):
+    """WCAG 2.2, 1.4.4."""
+    page = visit(viewport={"width": 375, "height": 740}, locale=locale)
+    for path in ("signup/", ""):
+        page.goto(site + path)
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert page.evaluate("document.documentElement.scrollWidth") == 375
+    start(page, site)
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_back_to_a_form_that_had_an_error(visit, site, provider):
+    page = visit()
+    page.goto(f"{site}signup/")
+    page.get_by_label("Phone number").fill("12")
+    press(page, "Call me")
+    expect(page.get_by_label("Phone number")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Phone number").fill(NUMBER)
+    press(page, "Call me")
+    expect(code_field(page)).to_be_visible()
+    page.go_back()
+    expect(page.get_by_label("Phone number")).to_be_visible()
+    expect(page.get_by_text("We've just called +7******4567.")).to_be_visible()
+    assert len(provider.calls) == 1
+
+
+STOPPED = """
+(number) => {
+  const form = document.forms[0];
+  const sent = [];
+  document.addEventListener("submit", (event) => sent.push(!event.defaultPrevented));
+  form.requestSubmit();
+  const shown = getComputedStyle(form.querySelector("button"));
+  const seen = [shown.opacity, shown.cursor];
+  form.requestSubmit();
+  window.stop();
+  form.phone.value = number;
+  form.phone.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  seen.push(shown.opacity);
+  form.requestSubmit();
+  return [...seen, ...sent];
+}
+"""
+"""In a single step: Playwright waits for a response before the next one."""
+
+
+def test_stopping_a_slow_call_to_correct_the_number(visit, site, provider):
+    page = visit()
+    page.goto(f"{site}signup/")
+    page.get_by_label("Phone number").fill(number(1))
+    assert page.evaluate(STOPPED, NUMBER) == ["0.6", "progress", "1", True, False, True]
+    expect(code_field(page)).to_be_visible()
+    assert [call.number for call in provider.calls] == [NUMBER]
+
+
 def test_by_keyboard_alone(visit, site, provider):
     page = visit()
     keyboard = page.keyboard
@@ -185,6 +242,30 @@ def test_a_call_that_is_not_delivered_is_said_early(visit, site, error_code, wid
     expect(lead).not_to_have_text(before)
     expect(page.get_by_role("status")).to_have_text(lead.inner_text())
     assert sum(page.evaluate("window.shifts")) == 0
+
+
+def test_an_unknown_call_that_is_not_delivered_keeps_its_countdown(visit, site):
+    page = visit()
+    page.clock.install()
+    start(page, site, number(9925))
+    countdown = page.locator("[data-flashcall-countdown]")
+    expect(countdown).to_be_visible()
+    Call.objects.update(status="undelivered", error_code="busy")
+    page.clock.run_for(3_000)
+    expect(page.locator("[data-flashcall-lead]")).to_contain_text("busy")
+    expect(countdown).to_have_text(re.compile("in [0-9]+ sec"))
+    expect(page.get_by_role("button", name="Call again")).to_be_disabled()
+
+
+def test_a_session_that_ends_while_the_page_waits(visit, site):
+    page = visit()
+    page.clock.install()
+    start(page, site)
+    page.context.clear_cookies()
+    page.clock.run_for(3_000)
+    expect(page.get_by_role("heading", name="This page is no longer available")).to_be_visible()
+    assert all("404" in said for said in visit.complaints)
+    visit.complaints.clear()
 
 
 def test_a_hidden_page_does_not_ask(visit, site):

@@ -7,20 +7,29 @@
   const root = document.querySelector(".flashcall");
   if (!root) return;
 
-  /* Submit once. If the page is still here after SENT_FOR, the visitor stopped loading. */
+  /* A page with errors is the response to a POST: without this, going back to it or reloading it
+     would send that again. */
+  history.replaceState(history.state, "", location.href);
+
+  /* Submit once. If the page is still here after SENT_FOR, the visitor stopped loading. Whoever
+     corrects a field before that has stopped it, too. */
   const SENT_FOR = 20_000; // ms: longer than the server waits for the provider
-  let sent = false;
+  let sent = null;
+  let waiting = 0;
+  const stopped = () => {
+    clearTimeout(waiting);
+    sent?.removeAttribute("aria-busy");
+    sent = null;
+  };
+  root.addEventListener("input", stopped, { capture: true }); // before the last digit submits
   root.addEventListener("submit", (event) => {
     if (sent) {
       event.preventDefault();
       return;
     }
-    sent = true;
-    event.target.setAttribute("aria-busy", "true");
-    setTimeout(() => {
-      sent = false;
-      event.target.removeAttribute("aria-busy");
-    }, SENT_FOR);
+    sent = event.target;
+    sent.setAttribute("aria-busy", "true");
+    waiting = setTimeout(stopped, SENT_FOR);
   });
 
   /* A page that the back button restores from the cache is outdated. */
@@ -97,12 +106,15 @@
     try {
       const answer = await fetch(location.href, { headers: { Accept: "application/json" } });
       if (answer.status >= 500) return again();
+      if (answer.status === 404) return location.reload(); // the session has ended
       const known = await answer.json();
       if (sent) return again();
       const rejected = known.call.status === "rejected" && state.dataset.call !== "rejected";
       if (known.status !== "pending" || rejected) return location.reload();
       if (known.resend_in !== null) wait(known.resend_in);
       if (known.hint && known.hint !== lead.textContent.trim()) {
+        /* The server shows the countdown in another place then. */
+        if (lead.querySelector("[data-flashcall-countdown]")) return location.reload();
         lead.textContent = known.hint;
         lead.classList.add("flashcall-hint");
         announce(known.hint);
