@@ -1,5 +1,6 @@
 """What operators do in the admin: block, forget, rules, a test call; and what needs attention."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -183,6 +184,7 @@ def test_a_rules_prefix_is_typed_in_any_way(typed, prefix):
         ({"prefix": "+7916;ext=1"}, "Start with a plus"),
         ({"country": "XX"}, "Unknown country"),
         ({"country": "R"}, "Unknown country"),
+        ({"country": "Germany"}, "Unknown country"),
         ({"country": "ß"}, "Unknown country"),  # SS in capitals, which is South Sudan
         ({}, "Enter one of these"),
         ({"prefix": "+7916", "country": "RU"}, "Enter one of these"),
@@ -196,6 +198,12 @@ def test_a_rule_that_makes_no_sense_is_refused(data, words):
     assert response.status_code == 200
     assert words in response.content.decode()
     assert Rule.objects.count() == 1
+
+
+def test_a_browser_does_not_shorten_the_name_of_a_country():
+    """GE is Georgia."""
+    page = operator(*VIEW, "add_rule").get(f"{INDEX}rule/add/").content.decode()
+    assert "maxlength" not in re.search(r'<input[^>]*name="country"[^>]*>', page)[0]
 
 
 def test_a_country_is_typed_in_any_case():
@@ -279,6 +287,7 @@ def test_a_test_call_that_is_not_placed_says_why(caller, provider):
         ("nonsense", "Enter a phone number"),
         ("", "required"),
         ("+14155550123", "t call this number"),
+        ("+14155550123", "ALLOWED_COUNTRIES"),
     ):
         response = call(caller, typed)
         assert response.status_code == 200

@@ -1,6 +1,6 @@
 """The admin of refusals and of the guard's decisions."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -102,9 +102,30 @@ def test_the_page_has_a_button_for_each(admin_client, decision):
 
 def test_countries_are_never_closed(admin_client, decision):
     GuardDecision.objects.update(scope="country", value="RU")
-    act(admin_client, "close", decision)
+    page = act(admin_client, "close", decision).content.decode()
     decision.refresh_from_db()
     assert decision.mode == "auto"
+    assert "0 decisions changed." in page
+    assert "Countries and operators cannot be closed." in page
+
+
+def test_a_decision_is_called_what_it_shows(admin_client, decision):
+    GuardDecision.objects.update(scope="operator", value="25001")
+    url = reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk])
+    assert "<h1>operator MTS" in admin_client.get(url).content.decode()
+
+
+def test_figures_and_hours_in_russian(admin_client, decision, settings):
+    settings.TIME_ZONE = "Europe/Moscow"
+    headers = {"Accept-Language": "ru"}
+    page = admin_client.get(DECISIONS, headers=headers).content.decode()
+    assert "12,2 (9,0)" in page
+    assert "Выберите" not in page
+    hour = datetime(2026, 3, 2, 22, tzinfo=UTC)
+    row = Refusal.objects.create(scope="address", reason="too_many_calls", hour=hour)
+    url = reverse("admin:django_flashcall_refusal_change", args=[row.pk])
+    page = admin_client.get(url, headers=headers).content.decode()
+    assert "<h2>адрес 03.03.2026 01:00</h2>" in page
 
 
 def test_only_those_who_may(staff, decision):

@@ -12,7 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -108,6 +108,9 @@ class GuardDecisionAdmin(HistoryAdmin):
             if decision is not None and self.has_block_permission(request)
             if MODES[name] != decision.mode and fits(decision, name)
         ]
+        if decision is not None:
+            shown = f"{decision.get_scope_display()} {self.shown_value(decision)}"
+            context |= {"title": shown, "subtitle": None}
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("value"))
@@ -141,11 +144,11 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     @admin.display(description=_("not verified (expected)"))
     def unverified_and_allowed(self, decision: GuardDecision) -> str:
-        return f"{decision.unverified:.1f} ({decision.allowed:.1f})"
+        return f"{_number(decision.unverified)} ({_number(decision.allowed)})"
 
     @admin.display(description=_("verified numbers"))
     def shown_honest(self, decision: GuardDecision) -> str:
-        return f"{decision.honest:.1f}"
+        return _number(decision.honest)
 
     @admin.display(description=_("refused / passed"))
     def refused_and_passed(self, decision: GuardDecision) -> str:
@@ -195,7 +198,8 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     def _decide(self, request: HttpRequest, queryset: Any, name: str) -> HttpResponse | None:
         mode = MODES[name]
-        rows = [row for row in queryset.exclude(mode=mode) if fits(row, name)]
+        wanted = list(queryset.exclude(mode=mode))
+        rows = [row for row in wanted if fits(row, name)]
         for row in rows:
             row.mode, row.decided_at, row.decided_by = mode, timezone.now(), request.user
             row.save(update_fields=["mode", "decided_at", "decided_by"])
@@ -203,11 +207,18 @@ class GuardDecisionAdmin(HistoryAdmin):
         text = ngettext("%d decision changed.", "%d decisions changed.", len(rows))
         level = messages.SUCCESS if rows else messages.WARNING
         self.message_user(request, text % len(rows), level)
+        if len(rows) < len(wanted):
+            never = _("Countries and operators cannot be closed. Deny a country with a rule.")
+            self.message_user(request, never, messages.WARNING)
         if len(rows) == 1:
             page = "admin:django_flashcall_guarddecision_change"
             url = reverse(page, args=(rows[0].pk,), current_app=self.admin_site.name)
             return HttpResponseRedirect(url)
         return None
+
+
+def _number(value: float) -> str:
+    return formats.number_format(round(value, 1), 1)  # it does not round
 
 
 def _decided(decision: GuardDecision, shown: Callable[[str], str]) -> str:

@@ -43,7 +43,11 @@ class RuleForm(ModelForm):
                 help_text=_("For example +7 916, or a full number: 8 (916) 123-45-67."),
             )
         if "country" in self.fields:
-            self.fields["country"].widget.attrs["size"] = 4
+            # The browser must not shorten a name: "Germany" would be GE, which is Georgia.
+            country = self.fields["country"]
+            country.widget.attrs.pop("maxlength", None)
+            country.widget.attrs["size"] = 4
+            country.validators = []  # `clean_country` says it better than "at most 2 characters"
 
     def clean_prefix(self) -> str:
         typed: str = self.cleaned_data["prefix"]

@@ -17,10 +17,14 @@ from django.utils.translation import gettext_lazy
 
 from .. import phones, services
 from ..conf import conf
-from ..exceptions import FlashcallError
+from ..exceptions import FlashcallError, PhoneNotAllowed
 from ..models import Call, Channel, Phone, Verification
 from ..protection import visitors
 from .base import HistoryAdmin, format_duration, log, may
+
+WHAT_ALLOWS_NUMBERS = gettext_lazy(
+    "The settings ALLOWED_COUNTRIES and NUMBER_TYPES and the rules decide which numbers are called."
+)
 
 
 class CallForm(forms.Form):
@@ -85,7 +89,10 @@ def _place(request: HttpRequest, form: CallForm) -> Verification | None:
         found = Verification.objects.filter(user=request.user.pk, created_at__gte=started_at)
         verification = found.select_related("phone").order_by("-created_at").first()
     if refusal is not None and verification is None:
-        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        field = refusal.field if refusal.field in form.fields else None
+        form.add_error(field, str(refusal))
+        if isinstance(refusal, PhoneNotAllowed):
+            form.add_error(field, WHAT_ALLOWS_NUMBERS)
     if verification is not None:
         _tell(request, verification.newest_call)
         phone: Phone = verification.phone

@@ -8,7 +8,8 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
+from django.utils import formats, timezone
+from django.utils.timezone import template_localtime  # type: ignore[attr-defined]
 from django.utils.translation import gettext_lazy as _
 
 from .. import phones
@@ -82,7 +83,7 @@ class Rule(models.Model):
         ]
 
     def __str__(self) -> str:
-        target = self.country or self.channel or self.prefix
+        target = self.country or self.get_channel_display() or self.prefix
         if len(self.prefix) > LONGEST_RANGE:
             target = phones.mask(self.prefix)
         return f"{self.get_action_display()} {target}"
@@ -127,7 +128,8 @@ class Refusal(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_scope_display()} {self.hour:%Y-%m-%d %H}:00"
+        hour = formats.date_format(template_localtime(self.hour), "SHORT_DATETIME_FORMAT")
+        return f"{self.get_scope_display()} {hour}"
 
 
 class GuardDecision(models.Model):

@@ -31,9 +31,10 @@
 
   /* Wraps a label, so that there is room for the bars. */
   function wrap(name) {
+    const longest = innerWidth < 480 ? 16 : 22; // characters
     return name.split(" ").reduce((lines, word) => {
       const last = lines.length - 1;
-      if (last >= 0 && lines[last].length + word.length < 22) lines[last] += ` ${word}`;
+      if (last >= 0 && lines[last].length + word.length < longest) lines[last] += ` ${word}`;
       else lines.push(word);
       return lines;
     }, []);
@@ -67,7 +68,7 @@
     const names = {
       stacked: !line,
       border: { color: faint },
-      ticks: { color: text, autoSkip: !lying, maxRotation: 0 },
+      ticks: { color: text, autoSkip: !lying, autoSkipPadding: 8, maxRotation: 0 },
       grid: { display: false },
     };
     const chart = new Chart(frame.querySelector("canvas"), {
