@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from django.db import (
@@ -64,6 +65,13 @@ BUGS = frozenset(
 """Errors that do not pass, although Django's class for them is `OperationalError`."""
 
 
+NOT_DURABLE = (
+    "This cannot run inside a transaction, whose rollback would undo what it counts. Call it "
+    "outside of atomic(). If ATOMIC_REQUESTS is on, decorate the view with "
+    "django_flashcall.decorators.non_atomic."
+)
+
+
 def transact(
     function: Callable[[], Result],
     using: str,
@@ -81,6 +89,9 @@ def transact(
         using: alias of the database.
         durable: as in `transaction.atomic`.
         is_single: the function executes a single statement, which is a transaction by itself.
+
+    Raises:
+        RuntimeError: it has to be durable, but is called inside a transaction.
     """
     connection = connections[using]
     tries = 1 if connection.in_atomic_block else TRIES
@@ -89,7 +100,11 @@ def transact(
         try:
             if is_single and not connection.in_atomic_block and connection.get_autocommit():
                 return function()
-            with transaction.atomic(using=using, durable=durable):
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(transaction.atomic(using=using, durable=durable))
+                except RuntimeError:
+                    raise RuntimeError(NOT_DURABLE) from None
                 return function()
         except OperationalError as error:
             if not tries or reason(error) not in ROLLED_BACK:

@@ -80,7 +80,8 @@ class FlashcallError(Exception):
         message: the translated message for people.
         retry_after: seconds until the next permitted request; None if waiting does not help.
         attempts_left: remaining attempts; None if it does not apply.
-        scope: the limit that was reached; shown only in the admin.
+        scope: what refused the request, a `Refusal.Scope`; empty if nothing is counted. For the
+            admin, signals and metrics: visitors never see it.
     """
 
     scope: str = ""
@@ -174,8 +175,8 @@ class TooManyCalls(LimitReached):
     message = _("Too many calls. Try again later.")
     # The same words for every limit, so that they do not tell attackers what they tripped.
     message_with_wait = _(
-        "Too many calls. Try again in %(wait)s. If you verified this number before, log in or use "
-        "the same device as then."
+        "Too many calls. Try again in %(wait)s. If you have verified this number before, use the "
+        "device that you verified it on."
     )
 
 

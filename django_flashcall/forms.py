@@ -282,9 +282,12 @@ class SignupForm(VerifiedPhoneMixin, forms.ModelForm):  # type: ignore[type-arg]
         """Create the account and assign the number to it, in one transaction.
 
         Raises:
+            ValueError: `commit` is False, which is not possible here.
             InvalidToken, PhoneTaken: see `services.sign_up`; no account is created.
             ValidationError: someone else took the username in the meantime.
         """
+        if not commit:
+            raise ValueError("The account and its number are saved together.")
         try:
             user, self.phone = sessions.sign_up(self.request, self.create_user)
         except IntegrityError:

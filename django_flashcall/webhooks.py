@@ -86,6 +86,8 @@ def _record(backend: BaseBackend, request: HttpRequest, body: bytes) -> HttpResp
             WebhookRequest(str(request.method), body, request.GET.dict(), request.headers)
         )
     except MalformedReport:
+        # Not what it contains: that can be the code.
+        logger.warning("A delivery report for backend %r could not be read.", backend.alias)
         return HttpResponse(status=HTTPStatus.BAD_REQUEST)
     for report in reports:
         services.record_report(report)

@@ -58,6 +58,7 @@ def test_an_answer_that_may_have_been_a_call(provider):
 def test_what_is_refused_before_a_call(provider, number):
     said = run(number)
     assert said.startswith("CommandError: ")
+    assert ("ALLOWED_COUNTRIES" in said) == ("phone_not_allowed" in said) == (number != "nonsense")
     assert "Status" not in said
     assert provider.calls == []
 

@@ -182,6 +182,7 @@ def test_the_code_runs(block, outbox, monkeypatch, settings, request):
     monkeypatch.setenv("FLASHCALL_REPORT_SECRET", "a" * 43)
     backends = settings.FLASHCALL["BACKENDS"]
     names = {"__name__": "example", "FLASHCALL": {"BACKENDS": dict(backends)}}
+    names |= {"REST_AUTH": {}, "DJOSER": {}}
     # The guide to django-otp exchanges it.
     monkeypatch.setattr(admin.site, "__class__", admin.site.__class__)
     if "os.environ" in block.text:
@@ -243,6 +244,30 @@ def test_the_codes_of_another_system(outbox, rf, django_user_model):
     assert not names["accept"](user, "000000" if code != "000000" else "000001")
     assert names["accept"](user, code)
     assert Verification.objects.get().status == "redeemed"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_second_step_after_the_password(outbox, configure, django_user_model, bound):
+    from django_flashcall import services
+    from django_flashcall.models import Phone
+
+    (block,) = [block for block in PYTHON if "def is_the_owner" in block.text]
+    names = {}
+    exec(compile(block.text, str(block), "exec"), names)
+    configure(PURPOSES={"second_step": {}}, COOLDOWN=0)
+    anna = django_user_model.objects.create_user("anna")
+    own = Phone.objects.create(number="+79161234567", owner=anna)
+
+    def token(number):
+        verification = services.start(number, purpose="second_step", user=anna if bound else None)
+        return services.check(verification, outbox[-1].code)
+
+    assert not names["is_the_owner"](token("+79161234568"), anna)
+    right = token(own.number)
+    assert names["is_the_owner"](right, anna)
+    assert not names["is_the_owner"](right, anna)  # a token serves once
+    assert services.phone_of(anna) == own
 
 
 SITE = """

@@ -404,7 +404,11 @@ class TestClosedLists:
                     assert set(attribute.values()) <= values(attribute.key)
 
     def test_what_is_scraped(self, everything, provider_of_metrics):
-        text = scrape(provider_of_metrics)
+        lines = scrape(provider_of_metrics).splitlines()
+        # Any digits can occur in a measured time: secrets could be in names and labels.
+        text = "\n".join(
+            line if line.startswith("#") else line.rpartition(" ")[0] for line in lines
+        )
         for secret in ("script", "9161234567", "1234", "203.0", "Bearer"):
             assert secret not in text
 

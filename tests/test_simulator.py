@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -620,6 +621,22 @@ def test_automatic_reports(
     assert bool(final["doneDate"]) == (status == 2)
 
 
+def test_an_automatic_report_that_fails_is_said(
+    simulator: Simulator,
+    session: requests.Session,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    receiver.status = 404
+    simulator.auto_reports = True
+    send(simulator, session, notifyUrl=f"{receiver.url}secret/")
+    end = time.monotonic() + WAIT
+    while not caplog.messages and time.monotonic() < end:
+        time.sleep(0.01)
+    mt_num = simulator.calls[0].mt_num
+    assert caplog.messages == [f"The delivery report of call {mt_num} failed: status 404."]
+
+
 def test_no_automatic_report(
     simulator: Simulator, session: requests.Session, receiver: Receiver
 ) -> None:
@@ -729,6 +746,20 @@ def test_command_line(session: requests.Session) -> None:
             assert line == '+74951230000 calls +79161234567 and says "Your code is 1 2 3 4."'
         finally:
             process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--report-url=localhost/reports/", "must begin with http:// or https://"),
+        ("--host=999.1.1.1", "Cannot serve on 999.1.1.1:8800"),
+    ],
+)
+def test_what_cannot_be_served(option: str, said: str) -> None:
+    command = [sys.executable, "-m", "django_flashcall.simulator", option]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert result.returncode
+    assert said in result.stderr
 
 
 def test_needs_no_django() -> None:

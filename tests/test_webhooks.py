@@ -242,9 +242,10 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda content: repr(content[:40]))
-def test_malformed(call, post, content):
+def test_malformed(call, post, content, caplog):
     assert post(content) == 400
     assert not DeliveryReport.objects.exists()
+    assert caplog.messages == ["A delivery report for backend 'default' could not be read."]
 
 
 def test_too_large(post):

@@ -34,7 +34,11 @@ _FORM = re.compile(r"[\w:-]+", re.ASCII)
 
 
 def issue(number: str) -> str | None:
-    """Return a mark for a visitor who has just verified a number; None if this is switched off."""
+    """Return a mark for a visitor who has just verified a number; None if this is switched off.
+
+    Args:
+        number: the number in E.164 format.
+    """
     if not conf.KNOWN_DEVICE_DAYS:
         return None
     return _signer(number).sign(secrets.token_urlsafe(9))

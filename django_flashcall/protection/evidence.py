@@ -83,8 +83,8 @@ class Strictness:
         floor: a weight of uncompleted calls that is never suspicious.
         deviations: allowed standard deviations above the usual share.
         wait: the time between two calls that pass at once, before any of them was not completed.
-        memory: the time in which calls that passed are forgotten to their half: while a range or
-            an address stays narrowed, longer than the evidence against it.
+        memory: the time in which calls that passed are forgotten to their half. For a range, it is
+            longer than `half_life`.
     """
 
     half_life: timedelta

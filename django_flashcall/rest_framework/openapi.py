@@ -33,7 +33,7 @@ TAGS = ["phone verification"]
 ALWAYS: Mapping[int, tuple[str, str]] = {
     401: ("The site's own authentication failed.", "authentication_failed not_authenticated"),
     403: ("The site forbids it.", "permission_denied"),
-    406: ("The API answers in JSON only.", "not_acceptable"),
+    406: ("The site has no renderer for the header `Accept`.", "not_acceptable"),
     413: ("The body is too large.", "too_large"),
     415: ("The content type is not JSON.", "unsupported_media_type"),
     429: ("The site's own throttles were exceeded.", "throttled"),
@@ -185,14 +185,18 @@ class CheckViewExtension(OpenApiViewExtension):
             "Check a code. The right code returns the token.",
             request=serializers.CheckSerializer,
             answers={200: CheckedVerificationSerializer},
-            fields=("code",),
+            fields=("code", "phone"),
             errors={
                 400: (
                     "The code is wrong or malformed, or the verification is finished.",
-                    f"{INVALID} wrong_code {ENDED}",
+                    f"{INVALID} wrong_code {ENDED} invalid_destination",
                 ),
                 **NOT_FOUND,
-                429: ("Too many wrong codes.", "too_many_attempts"),
+                429: (
+                    "Too many wrong codes, or the call was rejected.",
+                    "too_many_attempts duplicate_call",
+                ),
+                503: ("The call was rejected: start again.", "provider_unavailable"),
             },
         )
         return extend_schema_view(post=post)(_copy(self.target_class))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from .provider import Simulator
+from .provider import Simulator, is_http_url
 from .sendings import Account
 
 
@@ -18,15 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--login", default="demo", help="with -voice added: an account for voice")
     parser.add_argument("--password", default="demo", help="of both accounts")
     parser.add_argument("--six-digits", action="store_true", help="enable codes of six digits")
-    parser.add_argument("--report-url", default="", help="post delivery reports there")
+    parser.add_argument(
+        "--report-url", type=_url, default="", help="post delivery reports there", metavar="URL"
+    )
     parser.add_argument("--report-delay", type=float, default=3.0, help="seconds to the final one")
+
+
+def _url(text: str) -> str:
+    if text and not is_http_url(text):
+        raise argparse.ArgumentTypeError("it must begin with http:// or https://")
+    return text
 
 
 def serve(options: Mapping[str, Any]) -> None:
     """Serve until interrupted and print every call; `options` come from `add_arguments`.
 
     Raises:
-        SystemExit: the port is taken.
+        SystemExit: the port is taken, or the host is not one of this machine.
     """
     simulator = Simulator(
         [
@@ -44,7 +52,8 @@ def serve(options: Mapping[str, Any]) -> None:
     except (OSError, OverflowError) as error:  # a port above 65535 overflows
         reason = getattr(error, "strerror", None) or str(error)
         raise SystemExit(
-            f"Cannot serve on port {options['port']}: {reason}. Choose another --port."
+            f"Cannot serve on {options['host']}:{options['port']}: {reason}. "
+            "Choose another --port or --host."
         ) from None
     try:
         _print_calls(simulator)

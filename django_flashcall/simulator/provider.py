@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.message import Message
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import count
 from types import EllipsisType, TracebackType
@@ -19,6 +21,8 @@ from urllib.parse import urlsplit
 from .answers import STEERING, Answer, dumps
 from .sendings import Account, PlacedCall, ReceivedRequest, Refused, Sending, e164
 from .server import Server
+
+logger = logging.getLogger("django_flashcall.simulator")
 
 _DUPLICATES = timedelta(hours=24)  # how long duplicates are rejected (sibling HTTP API)
 _REPORT_TIMEOUT = 5.0  # seconds to wait for the receiver of a report
@@ -246,8 +250,13 @@ class Simulator:
     def _report_all(self, call: PlacedCall, answer: Answer, delay: float) -> None:
         if answer.outcome and is_http_url(call.notify_url or self.report_url):
             self.report(call, 0)
-            if not self._stopping.wait(delay):
-                self.report(call, *answer.outcome)
+            if self._stopping.wait(delay):
+                return
+            status = self.report(call, *answer.outcome)
+            if status != HTTPStatus.OK:
+                # Not the address: its path contains the secret.
+                said = f"status {status}" if status else "no response"
+                logger.warning("The delivery report of call %s failed: %s.", call.mt_num, said)
 
     # Requests
 

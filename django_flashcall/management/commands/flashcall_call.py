@@ -10,10 +10,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ... import services, signals
 from ...conf import CHANNELS, conf
 from ...delivery import reasons
-from ...exceptions import FlashcallError
+from ...exceptions import FlashcallError, PhoneNotAllowed
 from ...models import Call
 
 POLL_SECONDS = 1.0
+
+WHAT_ALLOWS_NUMBERS = (
+    "The settings ALLOWED_COUNTRIES and NUMBER_TYPES and the rules in the admin decide which "
+    "numbers are called."
+)
 
 
 class Command(BaseCommand):
@@ -57,7 +62,10 @@ class Command(BaseCommand):
         except FlashcallError as error:
             for call in asked:
                 self._print(call)
-            raise CommandError(f"{error.error_code}: {error}") from None
+            text = f"{error.error_code}: {error}"
+            if isinstance(error, PhoneNotAllowed):
+                text += f" {WHAT_ALLOWS_NUMBERS}"
+            raise CommandError(text) from None
         finally:
             for signal in (signals.call_placed, signals.call_failed):
                 signal.disconnect(remember)

@@ -38,7 +38,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         site, provider = options["port"], urlsplit(settings.PROVIDER).port or 80
         refuse_taken(site, "make demo ARGS='--port 8001'")
-        refuse_taken(provider, "DEMO_PROVIDER=http://127.0.0.1:8801/ make demo")
+        again = f"DEMO_PROVIDER=http://127.0.0.1:8801/ make demo ARGS='--port {site}'"
+        refuse_taken(provider, again)
         call_command("migrate", verbosity=0)
         users = get_user_model().objects
         if not users.filter(username="admin").exists():
