@@ -548,7 +548,9 @@ class TestWaitingForTheDatabase:
         services.start(NUMBER)
         assert len(outbox) == 1
 
-    @pytest.mark.parametrize("keys", [{"COOLDOWN": 0}, {"TEST_NUMBERS": {NUMBER: "1234"}}])
+    @pytest.mark.parametrize(
+        "keys", [{"COOLDOWN": 0}, {"COOLDOWN": 9}, {"TEST_NUMBERS": {NUMBER: "1234"}}]
+    )
     def test_what_needs_no_cooldown_waits_as_long_as_it_must(self, outbox, configure, waits, keys):
         configure(**keys)
         with waits(100):

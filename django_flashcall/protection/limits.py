@@ -29,7 +29,7 @@ from .visitors import Source
 from .windows import Window, addresses, last_row, shape, share_of_address, values
 
 SHORT_COOLDOWN = 10
-"""Seconds of ``COOLDOWN`` below which other backends may still try for an earlier call."""
+"""Seconds of ``COOLDOWN`` below which an earlier call may still be replaced, or wait to be stored."""
 
 Scope = Refusal.Scope
 
@@ -190,7 +190,7 @@ def renew(call: Call, reservation: Reservation) -> Reservation | None:
     """Begin the cooldown anew if the database made the request wait, before the call is placed.
 
     Otherwise, the cooldown would be shorter by that time, and after a long wait, requests that came
-    one after the other would call the number at the same moment.
+    one after the other would call the number at the same moment. A short cooldown stays as it is.
 
     Args:
         call: the committed row of the call.
@@ -202,7 +202,7 @@ def renew(call: Call, reservation: Reservation) -> Reservation | None:
     """
     cooldown, now = timedelta(seconds=conf.COOLDOWN), timezone.now()
     waited = now - reservation.at
-    if not cooldown or waited < cooldown / 10:
+    if conf.COOLDOWN < SHORT_COOLDOWN or waited < cooldown / 10:
         return reservation
     if waited >= cooldown / 2:
         return None
