@@ -29,7 +29,7 @@ from .visitors import Source
 from .windows import Window, addresses, last_row, shape, share_of_address, values
 
 SHORT_COOLDOWN = 10
-"""Seconds of ``COOLDOWN`` below which an earlier call may still be replaced, or wait to be stored."""
+"""Seconds of ``COOLDOWN`` below which an earlier call may still be replaced or stored."""
 
 Scope = Refusal.Scope
 
