@@ -1,11 +1,14 @@
 """The page of login by phone, through Django's client."""
 
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from django.contrib.auth import get_user_model, user_logged_in
 from django.test import Client
+from django.utils import timezone
 
+from django_flashcall import services
 from django_flashcall.models import Phone, Verification
 from django_flashcall.protection import budget
 
@@ -377,6 +380,26 @@ def test_the_site_refuses(visitor, outbox, ann, configure, pages_that_change):
     assert Phone.objects.get(owner=ann).number == NUMBER
     assert Verification.objects.filter(state="pending").count() == 2  # no attempt was spent
     assert visitor.get(CHANGE).status_code == 200
+
+
+@pytest.mark.parametrize("code", ["", "x", "123456"])
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_number_that_is_verified_elsewhere_is_not_set_without_the_password(
+    visitor, outbox, ann, configure, code, bound
+):
+    """Whoever has a session of the user only knows the id of their own verification."""
+    visitor.force_login(ann)
+    verification = services.start(OTHER, purpose="change", user=ann if bound else None)
+    services.check(verification, outbox[-1].code)
+    Verification.objects.update(verified_at=timezone.now() - timedelta(seconds=60))
+    configure(REAUTHENTICATE=f"{__name__}.refuses")
+    path = f"/phone/{verification.pk}/"
+    assert visitor.post(path, {"code": code}).url == path
+    assert Phone.objects.get(owner=ann).number == NUMBER
+    if bound:
+        confirm(visitor)
+        assert visitor.post(path, {"code": code}).url == NUMBER_PAGE
+        assert Phone.objects.get(owner=ann).number == OTHER
 
 
 def test_login_and_signup_of_others_ask_for_no_password(visitor, outbox, ann, configure):

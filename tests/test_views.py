@@ -530,9 +530,28 @@ class TestTheDatabaseFailsAfterARightCode:
         check = start(client)
         with self.failing("DELETE FROM"):  # of the old session
             assert client.post(check, {"code": outbox[0].code}).status_code == 503
+        # Somebody who planted the session could be faster than a request that still renews it.
+        soon = client.post(check, {"code": outbox[0].code})
+        assert (soon.status_code, soon["Retry-After"]) == (503, "5")
+        assert "django_flashcall_tokens" not in client.session
+        Verification.objects.update(verified_at=timezone.now() - timedelta(seconds=5))
         assert client.post(check, {"code": outbox[0].code}).url == DONE
         assert client.post(SIGNUP, ANN).url == DONE
         assert Phone.objects.get().owner.username == "ann"
+
+    @pytest.mark.parametrize("code", ["", "x", "123456"])
+    def test_none_for_whoever_knows_the_id(self, client, outbox, configure, code):
+        """An app without cookies started it and entered the code, and has yet to log in."""
+        owner = get_user_model().objects.create_user("owner")
+        phone = Phone.objects.create(number=NUMBER, owner=owner)
+        verification = services.start(NUMBER, purpose="login")
+        token = services.check(verification, outbox[0].code)
+        Verification.objects.update(verified_at=timezone.now() - timedelta(seconds=60))
+        path = f"/phone/{verification.pk}/"
+        assert client.post(path, {"code": code}).url == path
+        assert "_auth_user_id" not in client.session
+        assert "django_flashcall_tokens" not in client.session
+        assert services.redeem(token, purpose="login") == phone
 
     def test_no_other_token_after_it_was_redeemed_or_too_late(self, client, outbox):
         check = start(client)

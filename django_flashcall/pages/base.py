@@ -71,6 +71,8 @@ class Page(RedirectURLMixin, View):
             if (refusal := database_errors.unavailable(error)) is None:
                 raise
             return unavailable(request, refusal)
+        except Unavailable as refusal:
+            return unavailable(request, refusal)
         # The pages show data of one visitor.
         response["Cache-Control"] = "no-store"
         return response

@@ -131,7 +131,10 @@ class CheckView(VerificationPage, FormPage):
     def form_invalid(self, form: Any) -> HttpResponse:
         # Only an empty field is invalid here. As in the services, that it is too late comes first.
         finished = explain(self.verification)
-        return self.refused(form, finished or InvalidCode(self.verification.code_length))
+        response: HttpResponse = self.refused(
+            form, finished or InvalidCode(self.verification.code_length)
+        )
+        return response
 
     def proceed(self, form: Any) -> HttpResponseBase:
         if (response := self.reauthenticate()) is not None:
@@ -179,11 +182,16 @@ class CheckView(VerificationPage, FormPage):
             return redirect(self.start_url())
         return redirect(self.get_success_url())
 
-    def refused(self, form: Any, error: FlashcallError) -> HttpResponse:
+    def refused(self, form: Any, error: FlashcallError) -> Any:
         if not isinstance(error, AlreadyVerified):
             return self.back(error)
         token = None if self.is_kept() else issue_again(self.verification)
-        return self.back() if token is None else self.go_on(token)  # the response was lost
+        if token is None:
+            return self.back()
+        try:
+            return self.reauthenticate() or self.go_on(token)  # the response was lost
+        except FlashcallError as refusal:
+            return self.back(refusal)
 
     def state(self) -> dict[str, Any]:
         """Return the current state for the script; times are in seconds from now."""

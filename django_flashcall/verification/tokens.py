@@ -15,7 +15,13 @@ from django.utils import timezone
 from .. import phones, signals
 from ..conf import conf
 from ..database_errors import transact
-from ..exceptions import InvalidToken, NoAccount, VerificationNotFound
+from ..exceptions import (
+    RETRY_AFTER_UNAVAILABLE,
+    InvalidToken,
+    NoAccount,
+    Unavailable,
+    VerificationNotFound,
+)
 from ..models import Call, Phone, Verification
 from ..redaction import Secret
 from . import owners
@@ -73,14 +79,27 @@ def read_token(
 def issue_again(verification: Verification) -> Secret | None:
     """Return another token for the visitor whose token was lost; None if it is too late.
 
+    There is none for whoever only knows the id: the verification must be tied to a user or session.
+
     Args:
         verification: a verification that is the visitor's.
+
+    Raises:
+        Unavailable: the code was entered a moment ago. Until that request has renewed the session,
+            somebody else who knows the session could ask for the token.
     """
     config, verified_at = conf.PURPOSES.get(verification.purpose), verification.verified_at
     if verification.state != Verification.State.VERIFIED or config is None or verified_at is None:
         return None
-    is_fresh = timezone.now() - verified_at < timedelta(seconds=config.token_max_age)
-    return issue(verification) if is_fresh else None
+    age = timezone.now() - verified_at
+    if age >= timedelta(seconds=config.token_max_age):
+        return None
+    if verification.user_id is None:
+        if not verification.session:
+            return None
+        if age < timedelta(seconds=RETRY_AFTER_UNAVAILABLE):
+            raise Unavailable
+    return issue(verification)
 
 
 def redeem(
