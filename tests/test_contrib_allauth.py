@@ -356,6 +356,21 @@ class TestLogin:
         assert phone_of(owner) == NUMBER
         assert Verification.objects.get().status == "redeemed"
 
+    @pytest.mark.parametrize("right_at", [3, 4])
+    def test_simultaneous_guesses_share_no_attempt(self, pages, outbox, owner, right_at):
+        """Each of them finds the session as it was before the others."""
+        pages.post("login/code/", phone=NUMBER)
+        before = dict(pages.client.session.items())
+        for n in range(1, right_at + 1):
+            session = pages.client.session
+            session.clear()
+            session.update(before)
+            session.save()
+            code = outbox[0].code
+            guess = code if n == right_at else str(int(code[0]) ^ 1) + code[1:]
+            pages.post("login/code/confirm/", code=guess)
+        assert (pages.user == owner) is (right_at == 3)
+
     def test_again(self, pages, outbox, owner, configure):
         configure(**COOLED)
         pages.post("login/code/", phone=NUMBER)

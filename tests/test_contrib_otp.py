@@ -432,6 +432,12 @@ class TestAdmin:
             assert "+7******4567" in content
             assert NUMBER not in content
 
+    def test_a_number_cannot_be_found_digit_by_digit(self, client, staff, device):
+        path = "/admin/flashcall_otp/calldevice/"
+        for digits in ("%2B7916", "%2B7917"):
+            assert client.get(f"{path}?number__startswith={digits}").status_code == 400
+        assert client.get(f"{path}?confirmed__exact=1").status_code == 200
+
     def test_a_username_that_is_a_number(self, client, staff, device, ann):
         type(ann).objects.filter(pk=ann.pk).update(username=NUMBER)
         path = "/admin/flashcall_otp/calldevice/"

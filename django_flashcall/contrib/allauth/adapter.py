@@ -18,6 +18,7 @@ from ...models import Phone, Verification
 from ...redaction import Secret
 from ...verification.accounts import Account
 from ...verification.codes import generate
+from . import attempts
 from .codes import code_length
 from .models import UnverifiedPhone
 from .refusals import CallRefused
@@ -101,7 +102,7 @@ class FlashcallAdapterMixin(DefaultAccountAdapter):
         def place(**given: Any) -> Verification:
             return services.place_call(phone, code, purpose=PURPOSE, **given).verification
 
-        _answer(place)
+        attempts.remember(context.request, _answer(place), code)
 
     def add_message(
         self,

@@ -6,6 +6,8 @@ from copy import deepcopy
 from functools import wraps
 from typing import Any
 
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import BaseConfirmCodeForm
 from allauth.account.internal.flows._authenticate_by_code import (
     BaseConfirmAuthenticationCodeProcess as Process,
 )
@@ -14,12 +16,16 @@ from allauth.account.internal.flows.reauthenticate_by_code import (
     ConfirmReauthenticationCodeProcess,
 )
 from allauth.account.models import Login
+from allauth.core import context
+
+from . import attempts
 
 
 def apply() -> None:
     """Correct allauth, once."""
     if not hasattr(Process.generate_code, "__wrapped__"):
         Process.generate_code = _without_account(Process.generate_code)
+        BaseConfirmCodeForm.clean_code = _counted(BaseConfirmCodeForm.clean_code)
         Login.deserialize = classmethod(_on_a_copy(Login.deserialize.__func__))
         for process in (ChangePhoneVerificationProcess, ConfirmReauthenticationCodeProcess):
             process.__init__ = _on_a_copy(process.__init__)
@@ -37,6 +43,18 @@ def _without_account(generate_code: Any) -> Any:
         return generate_code(self) if self.user else ""
 
     return generate
+
+
+def _counted(clean_code: Any) -> Any:
+    """Spend an attempt in the database before a guess is compared; see `attempts`."""
+
+    @wraps(clean_code)
+    def clean(self: Any) -> str:
+        if not attempts.spend(context.request, self.expected_code):
+            raise get_adapter().validation_error("incorrect_code")
+        return str(clean_code(self))
+
+    return clean
 
 
 def _on_a_copy(function: Any) -> Any:

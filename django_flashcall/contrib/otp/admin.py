@@ -36,6 +36,10 @@ class CallDeviceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return self.list_display
         return ("masked_user", *self.list_display[1:])
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Allow only the filter, so that no number can be found digit by digit."""
+        return lookup.split("__")[0] in self.list_filter
+
     def get_search_fields(self, request: HttpRequest) -> Any:
         if request.user.has_perm(VIEW_NUMBER):
             return self.search_fields
