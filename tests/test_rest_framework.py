@@ -10,6 +10,7 @@ from django.utils import timezone, translation
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient, APIRequestFactory
 
+from django_flashcall import services
 from django_flashcall.exceptions import Misconfigured, NumberRejected
 from django_flashcall.models import Call, Phone, Verification
 from django_flashcall.rest_framework.permissions import HasVerifiedPhone
@@ -165,6 +166,21 @@ def test_no_form_of_a_foreign_page_places_calls(api, outbox, content_type):
     assert response.status_code == 415
     assert error(response)["error_code"] == "unsupported_media_type"
     assert not outbox
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+def test_no_form_of_a_foreign_page_resends(api, outbox, configure, content_type):
+    """DRF does not look at the type of an empty body."""
+    configure(COOLDOWN=0)
+    path = f"{START}{services.start(NUMBER).pk}/resend/"
+    response = api.generic("POST", path, "", content_type=content_type)
+    assert response.status_code == 415
+    assert error(response)["error_code"] == "unsupported_media_type"
+    assert len(outbox) == 1
+    assert api.generic("POST", path, "", content_type="application/json").status_code == 200
+    assert len(outbox) == 2
 
 
 def test_other_methods(api, outbox):

@@ -58,6 +58,15 @@ def test_what_the_model_allows_to_be_blank_is_optional(api, token, email):
     assert get_user_model().objects.get().email == ""
 
 
+def test_without_a_token_nobody_learns_which_names_are_taken(api):
+    get_user_model().objects.create_user(username="ann")
+    bodies = [
+        signup(api, **{**ANN, "username": name}, phone_token="x").json() for name in ("ann", "eve")
+    ]
+    assert bodies[0] == bodies[1]
+    assert bodies[0].keys() == {"phone_token", "error_code"}
+
+
 def test_a_taken_name(api, token):
     get_user_model().objects.create_user(username="ann")
     proof = token()

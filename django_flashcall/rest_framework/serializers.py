@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.fields import get_error_detail
+from rest_framework.fields import empty, get_error_detail
 from rest_framework.settings import api_settings
 
 from .. import phones, services, sessions
@@ -313,6 +313,15 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
         self.Meta: Any = type(
             "Meta", (), {"model": model, "fields": fields, "extra_kwargs": required}
         )
+
+    def to_internal_value(self, data: Any) -> Any:
+        # The token first: without one, nobody learns which usernames are taken.
+        if isinstance(data, Mapping):
+            try:
+                self.fields["phone_token"].run_validation(data.get("phone_token", empty))
+            except serializers.ValidationError as error:
+                raise serializers.ValidationError({"phone_token": error.detail}) from None
+        return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         fields = {k: v for k, v in attrs.items() if k not in ("phone_token", "password")}

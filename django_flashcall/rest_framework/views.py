@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import APIException, NotFound, UnsupportedMediaType
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -136,6 +136,9 @@ class ResendView(FlashcallView):
     serializer_class = serializers.ResendSerializer
 
     def post(self, request: Request, id: UUID) -> HttpResponseBase:
+        # Without a body, DRF does not ask for its type, and a form of another site can send that.
+        if self.get_content_negotiator().select_parser(request, self.get_parsers()) is None:
+            raise UnsupportedMediaType(request.content_type)
         return self.save(request, self.verification(request, id))
 
 
