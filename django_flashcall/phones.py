@@ -20,6 +20,9 @@ MAX_TYPED_LENGTH = 64
 MAX_DIGITS = 15
 """Maximum number of digits, including the country code (ITU-T E.164, section 6.1)."""
 
+SHOWN_OF_RANGE = 6
+"""Characters of a range that are shown to those who may not see whole numbers."""
+
 _TYPE_NAMES = {PhoneNumberType.to_string(kind).lower(): kind for kind in PhoneNumberType.values()}
 _NAME_OF_TYPE = {kind: name for name, kind in _TYPE_NAMES.items()}
 
@@ -126,6 +129,11 @@ def mask(phone: str) -> str:
     # Show only two digits of a short number.
     shown = 4 if len(digits) - len(code) >= 8 else 2
     return f"+{code}{'*' * (len(digits) - len(code) - shown)}{digits[-shown:]}"
+
+
+def mask_range(prefix: str) -> str:
+    """Return the beginning of a range: all of it, beside masked numbers, would tell whole ones."""
+    return prefix if len(prefix) <= SHOWN_OF_RANGE else f"{prefix[:SHOWN_OF_RANGE]}…"
 
 
 def prefix(phone: str) -> str:

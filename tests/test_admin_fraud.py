@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
@@ -130,10 +131,33 @@ def test_figures_and_hours_in_russian(admin_client, decision, settings):
 
 def test_only_those_who_may(staff, decision):
     client = staff("view_guarddecision")
-    assert "+7916123" in client.get(DECISIONS).content.decode()
+    assert "+79161…" in client.get(DECISIONS).content.decode()
     act(client, "open", decision)
     decision.refresh_from_db()
     assert decision.mode == "auto"
+
+
+def test_a_range_is_shown_whole_to_those_who_see_numbers(staff, decision):
+    """The masked numbers of the calls show the rest of it."""
+    GuardDecision.objects.update(value="+7916555")
+    row = Refusal.objects.create(
+        scope="prefix", reason="too_many_calls", hour=timezone.now(), example="+7916555"
+    )
+    pages = [
+        DECISIONS,
+        reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk]),
+        reverse("admin:django_flashcall_refusal_changelist"),
+        reverse("admin:django_flashcall_refusal_change", args=[row.pk]),
+    ]
+    views = "view_guarddecision", "view_refusal", "block_phone"
+    client = staff(*views)
+    act(client, "open", decision)
+    for page in [*pages, reverse("admin:index")]:
+        assert "+7916555" not in client.get(page).content.decode()
+    user = get_user_model().objects.get()
+    user.user_permissions.add(Permission.objects.get(codename="view_number"))
+    for page in pages:
+        assert "+7916555" in client.get(page).content.decode()
 
 
 def test_those_who_may_block(staff, decision):

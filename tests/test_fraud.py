@@ -197,6 +197,13 @@ class TestHonestPeople:
         clock.shift(timedelta(minutes=40))
         assert not isinstance(ask(5000, "203.0.113.1"), int)
 
+    def test_a_flood_from_one_subscriber_does_not_either(self, pump, clock):
+        """An IPv6 subscriber can have a /48, with 65,536 networks."""
+        pump(20)
+        for n in range(200):
+            ask(n, f"2001:db8:1:{n}::1")
+        assert GuardRequest.objects.count() <= 20 + fraud_guard.FROM_NETWORK
+
     def test_who_comes_back_too_soon_waits_the_rest(self, pump, clock):
         pump(50)
         ask(5000, "203.0.113.1")

@@ -301,6 +301,28 @@ class TestOutcomes:
             start(api, f"+7916123456{n}")
         assert QueuedCall.objects.count() == 3
 
+    @pytest.mark.parametrize("cooldown", [60, 5])
+    def test_workers_that_were_away_for_longer_than_the_cooldown(
+        self, api, outbox, configure, cooldown
+    ):
+        """The phone rings once, with the code of the newest page."""
+        configure(DISPATCH="task", COOLDOWN=cooldown)
+        first = start(api)
+        earlier = timezone.now() - timedelta(seconds=61)
+        Call.objects.update(created_at=earlier)
+        QueuedCall.objects.update(created_at=earlier)
+        Phone.objects.update(last_called_at=earlier)
+        second = start(api)
+        work()
+        assert show(api, second)["call"]["status"] == "sent"
+        assert check(api, second, outbox[-1].code).status_code == 200
+        shown = show(api, first)
+        if cooldown == 60:
+            assert len(outbox) == 1
+            assert shown["call"]["status"] == "rejected"
+        else:
+            assert len(outbox) == 2
+
     def test_fail_over(self, api, scripted):
         ANSWERS[:] = [TemporaryFailure("Down.")]
         started = start(api)

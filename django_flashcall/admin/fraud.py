@@ -16,6 +16,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from .. import phones
 from ..exceptions import waiting_time
 from ..insight import operators
 from ..models import GuardDecision, Refusal
@@ -29,9 +30,15 @@ class RefusalAdmin(HistoryAdmin):
     date_hierarchy = "hour"
     ordering = ("-hour",)
     sortable_by = ("hour",)
-    list_display = ("hour", "scope", "reason", "count", "example")
+    list_display = ("hour", "scope", "reason", "count", "masked_example")
+    disclosed: ClassVar = {**HistoryAdmin.disclosed, "masked_example": "example"}
     list_filter = ("scope", "reason")
     fields = list_display
+
+    @admin.display(description=_("latest example"))
+    def masked_example(self, refusal: Refusal) -> str:
+        is_range = refusal.scope == Refusal.Scope.PREFIX
+        return phones.mask_range(refusal.example) if is_range else refusal.example
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # These rows only record that `budget_spent` was sent.
@@ -53,7 +60,7 @@ class GuardDecisionAdmin(HistoryAdmin):
     ordering = ("-last_at",)
     sortable_by = ("last_at", "shown_last")
     list_display = (
-        "shown_value",
+        "masked_value",
         "scope",
         "decision",
         "unverified_and_allowed",
@@ -67,9 +74,13 @@ class GuardDecisionAdmin(HistoryAdmin):
     list_select_related = ("decided_by",)
     search_fields = ("value",)
     search_help_text = _("A range such as +7916123, an IP address, or a country code such as RU.")
-    disclosed: ClassVar = {**HistoryAdmin.disclosed, "masked_decided": "decided"}
+    disclosed: ClassVar = {
+        **HistoryAdmin.disclosed,
+        "masked_decided": "decided",
+        "masked_value": "shown_value",
+    }
     fields = (
-        ("scope", "shown_value"),
+        ("scope", "masked_value"),
         "decision",
         ("when", "shown_last"),
         ("unverified_and_allowed", "shown_honest"),
@@ -109,8 +120,9 @@ class GuardDecisionAdmin(HistoryAdmin):
             if MODES[name] != decision.mode and fits(decision, name)
         ]
         if decision is not None:
-            shown = f"{decision.get_scope_display()} {self.shown_value(decision)}"
-            context |= {"title": shown, "subtitle": None}
+            value = self.shown_value if may(request, "view_number") else self.masked_value
+            title = f"{decision.get_scope_display()} {value(decision)}"
+            context |= {"title": title, "subtitle": None}
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("value"))
@@ -118,6 +130,11 @@ class GuardDecisionAdmin(HistoryAdmin):
         if decision.scope == GuardDecision.Scope.OPERATOR:
             return operators.name(decision.value)
         return decision.value
+
+    @admin.display(description=_("value"))
+    def masked_value(self, decision: GuardDecision) -> str:
+        is_range = decision.scope == GuardDecision.Scope.PREFIX
+        return phones.mask_range(decision.value) if is_range else self.shown_value(decision)
 
     @admin.display(description=_("decision"))
     def decision(self, decision: GuardDecision) -> str:

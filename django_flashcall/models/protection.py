@@ -190,7 +190,9 @@ class GuardDecision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_scope_display()} {self.value}"
+        is_range = self.scope == self.Scope.PREFIX
+        shown = phones.mask_range(self.value) if is_range else self.value
+        return f"{self.get_scope_display()} {shown}"
 
     @property
     def is_quiet(self) -> bool:

@@ -321,7 +321,8 @@ def _asked_at(key: str, number: str, source: Source, now: datetime) -> datetime:
     if asked_at is not None:
         rows.filter(key=key).update(asked_at=now)
     else:
-        network = _digest(source.network) if source.network else ""
+        network = source.wide_network or source.network
+        network = _digest(network) if network else ""
         row = GuardRequest(key=key, prefix=phones.prefix(number), network=network, asked_at=now)
         recent = rows.filter(asked_at__gt=now - timedelta(hours=1))
         is_alone = not network or recent.filter(network=network).count() < FROM_NETWORK

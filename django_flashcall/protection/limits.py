@@ -213,6 +213,20 @@ def renew(call: Call, reservation: Reservation) -> Reservation | None:
     return reservation._replace(at=now)
 
 
+def is_last(call: Call) -> bool:
+    """Return True unless a later call to the number was requested after the cooldown.
+
+    If workers were away for that long, the phone would ring several times at once, and its owner
+    would not know which code belongs to the page that they see.
+    """
+    if conf.COOLDOWN < SHORT_COOLDOWN:
+        return True
+    later = Call.objects.using(router.db_for_write(Call)).exclude(status=Call.Status.REJECTED)
+    return not later.filter(
+        phone=call.phone_id, created_at__gt=call.created_at, pk__gt=call.pk
+    ).exists()
+
+
 def retry_after(phone: Phone, source: Source, now: datetime) -> int:
     """Return the seconds until this source can call the number again, at least 1."""
     usage = _usage(windows_of(source), phone, source, now, conf.CALLS_TOTAL)

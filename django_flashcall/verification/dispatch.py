@@ -224,7 +224,7 @@ def _place_taken(queued: QueuedCall, now: datetime) -> None:
         _give_up(call, TemporaryFailure("It would be placed twice."), None, again=again)
         return
     is_newest = not verification.written_calls.filter(pk__gt=call.pk).exists()
-    if not (verification.is_pending and is_newest):
+    if not (verification.is_pending and is_newest and limits.is_last(call)):
         late = TemporaryFailure("No worker placed the call in time.")
         _give_up(call, late, None, again=again)
         return
