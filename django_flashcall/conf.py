@@ -120,7 +120,7 @@ def _optional(parse: Callable[[Any], T]) -> Callable[[Any], T | None]:
 def _sequence(value: Any) -> Sequence[Any]:
     if not isinstance(value, (list, tuple, set, frozenset)):
         # The message must not contain the value: it can be a secret.
-        raise ValueError(f"it must be a list, not a {type(value).__name__}")
+        raise ValueError(f"it must be a list, not {type(value).__name__}")
     return tuple(value)
 
 

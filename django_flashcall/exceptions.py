@@ -56,7 +56,7 @@ RETRY_AFTER_UNKNOWN = 60
 """Seconds to wait that a visitor is told if the actual time is unknown."""
 
 RETRY_AFTER_UNAVAILABLE = 5
-"""Seconds to wait that a visitor is told if the database is not available."""
+"""Seconds to wait that a visitor is told with `Unavailable`."""
 
 
 def waiting_time(seconds: int) -> str:
@@ -213,8 +213,10 @@ class ProviderUnavailable(FlashcallError):
 
 
 class Unavailable(FlashcallError):
-    """The database is locked, full or gone. The API and the pages show it; services do not raise
-    it, but let the errors of `django.db` through.
+    """The database is locked, full or gone, or a page asks to wait for another request.
+
+    The API and the pages show it; services do not raise it, but let the errors of `django.db`
+    through.
     """
 
     error_code = "unavailable"

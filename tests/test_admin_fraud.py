@@ -174,6 +174,16 @@ def test_search(admin_client, decision):
     )
 
 
+def test_a_masked_range_is_not_found_by_trying(staff, decision):
+    country = GuardDecision.objects.create(
+        scope="country", value="KZ", denied=False, unverified=9, honest=1, allowed=4
+    )
+    client = staff("view_guarddecision")
+    found = [client.get(DECISIONS, {"q": q}).context["cl"].result_list for q in ("+7916123", "KZ")]
+    assert list(found[0]) == []
+    assert list(found[1]) == [country]
+
+
 def test_history_is_not_changed(admin_client, decision):
     page = reverse("admin:django_flashcall_guarddecision_change", args=[decision.pk])
     assert admin_client.get(page).status_code == 200

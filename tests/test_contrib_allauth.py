@@ -520,6 +520,27 @@ def reauthenticated(pages, account):
     pages.post("reauthenticate/", password=PASSWORD)
 
 
+@pytest.mark.parametrize("right_at", [3, 4])
+def test_another_call_of_the_session_changes_nothing(outbox, owner, configure, right_at):
+    configure(**COOLED)
+    pages = Pages()
+    reauthenticated(pages, owner)
+    pages.post("phone/change/", phone=OTHER)
+    code = outbox[-1].code
+    pages.get("reauthenticate/code/")
+    pages.post("reauthenticate/code/", recipient=NUMBER)
+    assert len(outbox) == 2
+    before = dict(pages.client.session.items())
+    for n in range(1, right_at + 1):
+        session = pages.client.session
+        session.clear()
+        session.update(before)
+        session.save()
+        guess = code if n == right_at else str(int(code[0]) ^ 1) + code[1:]
+        pages.post("phone/verify/", code=guess)
+    assert Phone.objects.filter(owner=owner, number=OTHER).exists() is (right_at == 3)
+
+
 class TestWithoutAccount:
     """What a stranger sees is the same whether or not a number has an account."""
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone, translation
 
@@ -533,9 +533,27 @@ class TestWaitingForTheDatabase:
         services.start(NUMBER)
 
     def test_a_rejected_call_gives_that_cooldown_back(self, configure, clock, waits, provider):
+        configure(CALLS_TOTAL="100/day")
+        clock.move_to("2026-03-02 12:59:55+00:00")  # its slice has ended when it calls
         with waits(20), pytest.raises(InvalidDestination):
             services.start("+79161239908")
         assert Phone.objects.get().last_called_at is None
+        assert not CallCount.objects.exclude(calls=0).exists()
+
+    def test_a_database_that_fails_then_changes_nothing(self, outbox, waits):
+        def locked(execute, sql, *args):
+            if sql.startswith("UPDATE") and "django_flashcall_phone" in sql:
+                raise OperationalError("database is locked")
+            return execute(sql, *args)
+
+        with waits(20), connection.execute_wrapper(locked):
+            assert services.start(NUMBER).newest_call.status == "sent"
+        assert len(outbox) == 1
+
+    def test_pretended_calls_tell_the_same(self, outbox, configure, waits):
+        with waits(30), pytest.raises(ProviderUnavailable):
+            services.pretend_call(NUMBER, purpose="others")
+        services.pretend_call(NUMBER, purpose="others")
 
     def test_after_half_of_the_cooldown_nobody_is_called(self, outbox, configure, clock, waits):
         """Another request that waited, and that came after the cooldown, calls the number."""

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model, user_logged_in
 from django.test import Client
 from django.utils import timezone
 
-from django_flashcall import services
+from django_flashcall import phones, services
 from django_flashcall.models import Phone, Verification
 from django_flashcall.protection import budget
 
@@ -278,11 +278,15 @@ def test_a_number_that_was_removed_is_no_longer_shown_as_verified(visitor, outbo
     assert visitor.get("/phone/done/").url == START
 
 
-def test_a_number_verified_for_the_site_is_shown_to_a_user_without_one(visitor, outbox):
+@pytest.mark.parametrize("phone", [NUMBER, OTHER])
+def test_a_number_verified_for_the_site_is_shown_to_a_user_without_one(
+    visitor, outbox, ann, configure, phone
+):
+    configure(PURPOSES={"signup": {}, "order": {}}, COOLDOWN=0)
     visitor.force_login(get_user_model().objects.create_user("bob"))
-    check = visitor.post(START, {"phone": OTHER}).url
+    check = visitor.post(f"{START}?purpose=order", {"phone": phone}).url
     visitor.post(check, {"code": outbox[-1].code})
-    assert "+7******4568" in words(visitor.get("/phone/done/"))
+    assert phones.mask(phone) in words(visitor.get("/phone/done/"))
 
 
 def test_removing_the_number(visitor, ann):

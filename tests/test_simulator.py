@@ -752,7 +752,7 @@ def test_command_line(session: requests.Session) -> None:
     ("option", "said"),
     [
         ("--report-url=localhost/reports/", "must begin with http:// or https://"),
-        ("--host=999.1.1.1", "Cannot serve on 999.1.1.1:8800"),
+        ("--host=203.0.113.1", "Cannot serve on 203.0.113.1:8800"),
     ],
 )
 def test_what_cannot_be_served(option: str, said: str) -> None:

@@ -103,6 +103,8 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         term = search_term.strip()
+        if term and not may(request, "view_number"):  # a range could be found digit by digit
+            queryset = queryset.exclude(scope=GuardDecision.Scope.PREFIX)
         return (queryset.filter(value=term) if term else queryset), False
 
     def has_block_permission(self, request: HttpRequest) -> bool:

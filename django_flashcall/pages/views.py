@@ -35,10 +35,11 @@ from ..exceptions import (
     PhoneTaken,
 )
 from ..models import Call, Verification
+from ..prepared.keys import is_key_of
 from ..protection import challenges, devices, visitors
 from ..verification.lookup import explain, rejection
 from ..verification.owners import is_taken
-from ..verification.tokens import LOGIN, issue_again
+from ..verification.tokens import CHANGE, LOGIN, issue_again
 from .base import DEFAULT_PURPOSE, FormPage, Page, VerificationPage, wants_json
 
 __all__ = ["CancelView", "CheckView", "DoneView", "ResendView", "SignupView", "StartView"]
@@ -337,10 +338,10 @@ class DoneView(Page, TemplateView):
         user = getattr(request, "user", None)
         verified = sessions.last_verified(request)
         if verified is not None and user is not None and user.is_authenticated:
-            owner = verified.phone.owner_id
-            is_free = owner is None and verified.state == Verification.State.VERIFIED
+            sets_number = verified.purpose in (DEFAULT_PURPOSE, CHANGE, LOGIN)
             # Their number may have been removed since, or belong to another account.
-            verified = verified if is_free or owner == user.pk else None
+            if sets_number and not is_key_of(user, verified.phone.owner_id):
+                verified = None
         phone = services.phone_of(user) if verified is None else verified.phone
         if phone is None:
             return redirect(self.url("start"))

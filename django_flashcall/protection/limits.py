@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import router
+from django.db import Error, router
 from django.db.models import F, Q, QuerySet, Value
 from django.utils import timezone
 
@@ -29,7 +29,8 @@ from .visitors import Source
 from .windows import Window, addresses, last_row, shape, share_of_address, values
 
 SHORT_COOLDOWN = 10
-"""Seconds of ``COOLDOWN`` below which an earlier call may still be replaced or stored."""
+"""Below so many seconds of ``COOLDOWN``, an earlier call may still be replaced, or wait for the
+database."""
 
 Scope = Refusal.Scope
 
@@ -55,11 +56,13 @@ class Reservation(NamedTuple):
         at: time of the call.
         before: time of the previous call to the number.
         spent: calls counted by ``CALLS_TOTAL``, with this one; None without that limit.
+        counted_at: when it was counted there, if that was before `at`; see `renew`.
     """
 
     at: datetime
     before: datetime | None
     spent: int | None
+    counted_at: datetime | None = None
 
 
 def reserve(phone: Phone, source: Source, now: datetime, usage: Usage | None = None) -> Reservation:
@@ -183,7 +186,8 @@ def give_back(call: Call, reservation: Reservation) -> None:
     taken = Phone.objects.filter(pk=call.phone_id, last_called_at=reservation.at)
     taken.update(last_called_at=reservation.before)
     call.phone.last_called_at = reservation.before
-    budget.count(call.verification_id, reservation.at, calls=-1)
+    counted_at = reservation.counted_at or reservation.at
+    budget.count(call.verification_id, counted_at, calls=-1)
 
 
 def renew(call: Call, reservation: Reservation) -> Reservation | None:
@@ -207,14 +211,18 @@ def renew(call: Call, reservation: Reservation) -> Reservation | None:
     if waited >= cooldown / 2:
         return None
     taken = Phone.objects.filter(pk=call.phone_id, last_called_at=reservation.at)
-    if not taken.update(last_called_at=now):
+    try:
+        is_taken = taken.update(last_called_at=now)
+    except Error:  # the call is stored, so it needs an outcome; its cooldown is only shorter
+        return reservation
+    if not is_taken:
         return reservation
     call.phone.last_called_at = now
-    return reservation._replace(at=now)
+    return reservation._replace(at=now, counted_at=reservation.at)
 
 
 def is_last(call: Call) -> bool:
-    """Return True unless a later call to the number was requested after the cooldown.
+    """Return False if another call to the number was requested later, and not rejected.
 
     If workers were away for that long, the phone would ring several times at once, and its owner
     would not know which code belongs to the page that they see.

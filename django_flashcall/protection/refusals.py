@@ -51,7 +51,7 @@ def watch_budget(spent: int | None, now: datetime) -> None:
     for share in BUDGET_SHARES:
         if spent * 100 >= limit * share:
             if _is_first(share, now):
-                logger.warning("%d %% of the calls of CALLS_TOTAL are spent.", share)
+                logger.warning("%d %% of the calls of CALLS_TOTAL for strangers are spent.", share)
                 signals.budget_spent.send_robust(Refusal, share=share, spent=spent, limit=limit)
             return
 

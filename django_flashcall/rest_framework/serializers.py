@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.fields import empty, get_error_detail
+from rest_framework.fields import get_error_detail
 from rest_framework.settings import api_settings
 
 from .. import phones, services, sessions
@@ -316,9 +316,12 @@ class SignupSerializer(_Documented, serializers.ModelSerializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         # The token first: without one, nobody learns which usernames are taken.
-        if isinstance(data, Mapping):
+        field = self.fields.get("phone_token")
+        if field is not None and isinstance(data, Mapping):
             try:
-                self.fields["phone_token"].run_validation(data.get("phone_token", empty))
+                field.run_validation(field.get_value(data))
+            except serializers.SkipField:
+                pass
             except serializers.ValidationError as error:
                 raise serializers.ValidationError({"phone_token": error.detail}) from None
         return super().to_internal_value(data)

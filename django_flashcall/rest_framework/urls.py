@@ -13,7 +13,7 @@ app_name = "django_flashcall_api"
 if not apps.is_installed("rest_framework") and any(
     issubclass(renderer, BrowsableAPIRenderer) for renderer in APIView.renderer_classes
 ):
-    # Otherwise, a browser would learn it after the call was placed.
+    # Otherwise, the response to a browser would fail after the call was placed.
     raise ImproperlyConfigured(
         "Add 'rest_framework' to INSTALLED_APPS: its browsable API has no templates without it."
     )

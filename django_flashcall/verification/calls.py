@@ -283,7 +283,7 @@ def _write_response(call: Call, status: Call.Status, values: dict[str, Any]) -> 
     # Usually no report came first, and one statement is enough.
     if _ANSWER.execute(status, pk=call.pk, **values):
         return True
-    # What a report says about the outcome is later, and known better.
+    # A report knows the outcome better than the response, even if it came first.
     later = {name: value for name, value in values.items() if name not in REPORTED}
     Call.objects.filter(pk=call.pk).update(**later)
     call.refresh_from_db(fields=["status", *REPORTED], using=router.db_for_write(Call))

@@ -16,11 +16,15 @@ from ...verification import codes
 
 SESSION_KEY = "django_flashcall_allauth"
 
+CALLS_KEPT = 20
+"""Calls of a session that are noted: more than it can request while a code is valid."""
+
 
 def remember(request: HttpRequest, verification: Verification, code: str) -> None:
     """Note in the session which call brings a code; allauth keeps the code itself there, too."""
-    digest = codes.digest(code, verification.pk)
-    request.session[SESSION_KEY] = [verification.pk.hex, digest]
+    call = [verification.pk.hex, codes.digest(code, verification.pk)]
+    # Several codes can be valid in one session: of a change, and of a reauthentication.
+    request.session[SESSION_KEY] = [*request.session.get(SESSION_KEY, ()), call][-CALLS_KEPT:]
 
 
 def spend(request: HttpRequest, code: str | None) -> bool:
@@ -30,8 +34,8 @@ def spend(request: HttpRequest, code: str | None) -> bool:
         request: the request with a guess.
         code: the code that allauth compares it with; it can be one that was sent by email.
     """
-    id, digest = request.session.get(SESSION_KEY) or (None, "")
-    if not (code and id and codes.matches(code, UUID(id), digest)):
-        return True
-    left = Verification.objects.filter(pk=UUID(id), attempts_left__gt=0)
-    return bool(left.update(attempts_left=F("attempts_left") - 1))
+    for id, digest in reversed(request.session.get(SESSION_KEY, ())):
+        if code and codes.matches(code, UUID(id), digest):
+            left = Verification.objects.filter(pk=UUID(id), attempts_left__gt=0)
+            return bool(left.update(attempts_left=F("attempts_left") - 1))
+    return True

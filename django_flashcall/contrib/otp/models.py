@@ -135,8 +135,8 @@ class CallDevice(Device):
         """Check a code and spend an attempt; True once, if it is that of the newest call.
 
         django-otp calls this in a transaction of its own, which it commits after a wrong token.
-        Inside of two, no code is right: a rollback, such as that of an error in Django REST
-        framework with ``ATOMIC_REQUESTS``, would give the attempt back. Code that calls this
+        Inside two nested ones, no code is right: a rollback, such as that of an error in Django
+        REST framework with ``ATOMIC_REQUESTS``, would give the attempt back. Code that calls this
         directly must do so outside of transactions, or commit them.
         """
         verification = self._newest()

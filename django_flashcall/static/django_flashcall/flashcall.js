@@ -7,9 +7,9 @@
   const root = document.querySelector(".flashcall");
   if (!root) return;
 
-  /* A page with errors is the response to a POST: without this, going back to it or reloading it
-     would send that again. */
-  history.replaceState(history.state, "", location.href);
+  /* A form with errors is the response to a POST: without this, going back to it or reloading it
+     would send that again. The page of status 503 has no form: reload it to try again. */
+  if (root.querySelector("form")) history.replaceState(history.state, "", location.href);
 
   /* Submit once. If the page is still here after SENT_FOR, the visitor stopped loading. Whoever
      corrects a field before that has stopped it, too. */
