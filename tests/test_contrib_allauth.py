@@ -345,6 +345,25 @@ class TestResend:
         assert phone_of(pages.user) == NUMBER
 
 
+def guess_at_once(pages, path, code, right_at):
+    """Send wrong codes and then the right one; each finds the session as it was before the others.
+
+    Args:
+        pages: the visitor.
+        path: where the code is entered.
+        code: the right code.
+        right_at: the place of the right code.
+    """
+    before = dict(pages.client.session.items())
+    for n in range(1, right_at + 1):
+        session = pages.client.session
+        session.clear()
+        session.update(before)
+        session.save()
+        guess = code if n == right_at else str(int(code[0]) ^ 1) + code[1:]
+        pages.post(path, code=guess)
+
+
 class TestLogin:
     def test_by_code(self, pages, outbox, owner):
         pages.post("login/code/", phone="8 916 123-45-67")
@@ -358,17 +377,8 @@ class TestLogin:
 
     @pytest.mark.parametrize("right_at", [3, 4])
     def test_simultaneous_guesses_share_no_attempt(self, pages, outbox, owner, right_at):
-        """Each of them finds the session as it was before the others."""
         pages.post("login/code/", phone=NUMBER)
-        before = dict(pages.client.session.items())
-        for n in range(1, right_at + 1):
-            session = pages.client.session
-            session.clear()
-            session.update(before)
-            session.save()
-            code = outbox[0].code
-            guess = code if n == right_at else str(int(code[0]) ^ 1) + code[1:]
-            pages.post("login/code/confirm/", code=guess)
+        guess_at_once(pages, "login/code/confirm/", outbox[0].code, right_at)
         assert (pages.user == owner) is (right_at == 3)
 
     def test_again(self, pages, outbox, owner, configure):
@@ -530,14 +540,7 @@ def test_another_call_of_the_session_changes_nothing(outbox, owner, configure, r
     pages.get("reauthenticate/code/")
     pages.post("reauthenticate/code/", recipient=NUMBER)
     assert len(outbox) == 2
-    before = dict(pages.client.session.items())
-    for n in range(1, right_at + 1):
-        session = pages.client.session
-        session.clear()
-        session.update(before)
-        session.save()
-        guess = code if n == right_at else str(int(code[0]) ^ 1) + code[1:]
-        pages.post("phone/verify/", code=guess)
+    guess_at_once(pages, "phone/verify/", code, right_at)
     assert Phone.objects.filter(owner=owner, number=OTHER).exists() is (right_at == 3)
 
 

@@ -286,14 +286,20 @@ class TestTotal:
         services.forget(services.start(number(0)).phone)
         refused(phone=number(1))
 
-    def test_its_shares_are_told_once(self, outbox, only, clock):
-        only(CALLS_TOTAL="10/day")
+    @pytest.fixture
+    def told(self):
+        """What receivers of `budget_spent` are told."""
         told = []
 
         def receive(share, spent, limit, **kwargs):
             told.append((share, spent, limit))
 
         signals.budget_spent.connect(receive)
+        yield told
+        signals.budget_spent.disconnect(receive)
+
+    def test_its_shares_are_told_once(self, outbox, only, clock, told):
+        only(CALLS_TOTAL="10/day")
         for n in range(10):
             services.start(number(n))
         assert told == [(50, 5, 10), (80, 8, 10), (100, 10, 10)]
@@ -301,21 +307,13 @@ class TestTotal:
         for n in range(5):
             services.start(number(n))
         assert told[3:] == [(50, 5, 10)]
-        signals.budget_spent.disconnect(receive)
 
-    def test_its_shares_are_those_of_strangers(self, outbox, only):
+    def test_its_shares_are_those_of_strangers(self, outbox, only, told):
         only(CALLS_TOTAL="20/day")  # one of them is kept for owners
-        told = []
-
-        def receive(share, spent, limit, **kwargs):
-            told.append((share, spent, limit))
-
-        signals.budget_spent.connect(receive)
         for n in range(19):
             services.start(number(n))
         assert told == [(50, 10, 19), (80, 16, 19), (100, 19, 19)]
         refused(phone=number(19))
-        signals.budget_spent.disconnect(receive)
 
     def test_another_process_does_not_tell_again(self, outbox, only, clock, monkeypatch):
         only(CALLS_TOTAL="2/day")
