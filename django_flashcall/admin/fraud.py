@@ -135,8 +135,8 @@ class GuardDecisionAdmin(HistoryAdmin):
 
     @admin.display(description=_("value"))
     def masked_value(self, decision: GuardDecision) -> str:
-        is_range = decision.scope == GuardDecision.Scope.PREFIX
-        return phones.mask_range(decision.value) if is_range else self.shown_value(decision)
+        is_operator = decision.scope == GuardDecision.Scope.OPERATOR
+        return self.shown_value(decision) if is_operator else decision.masked
 
     @admin.display(description=_("decision"))
     def decision(self, decision: GuardDecision) -> str:

@@ -190,9 +190,12 @@ class GuardDecision(models.Model):
         ]
 
     def __str__(self) -> str:
-        is_range = self.scope == self.Scope.PREFIX
-        shown = phones.mask_range(self.value) if is_range else self.value
-        return f"{self.get_scope_display()} {shown}"
+        return f"{self.get_scope_display()} {self.masked}"
+
+    @property
+    def masked(self) -> str:
+        """The value; of a range of numbers, only its beginning."""
+        return phones.mask_range(self.value) if self.scope == self.Scope.PREFIX else self.value
 
     @property
     def is_quiet(self) -> bool:
